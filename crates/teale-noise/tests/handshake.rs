@@ -1,6 +1,6 @@
 //! The handshake against carriers that cheat.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,6 +1,6 @@
 //! Sealed sessions against carriers that drop, repeat, reorder, cut and change packets.
 
-#![allow(missing_docs)]
+#![allow(missing_docs, clippy::unwrap_used)]
 
 mod common;
 

@@ -1,5 +1,7 @@
 //! The foreign vectors (`tests/vectors`), played with their ephemeral keys: both roles, every byte.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use serde_json::Value;

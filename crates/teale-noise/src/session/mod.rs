@@ -25,7 +25,7 @@ const COUNTER_LEN: usize = 8;
 const TAG_LEN: usize = 16;
 /// The longest packet, in bytes.
 const PACKET_MAX: usize = CLUSTER_MESSAGE + PACKET_OVERHEAD;
-/// The first counter that is not used: Noise reserves it (revision 34, section 5.1).
+/// The last counter, which is not used: Noise reserves it (revision 34, section 5.1).
 const COUNTER_LIMIT: u64 = u64::MAX;
 
 /// The two keys of the split, for one end.

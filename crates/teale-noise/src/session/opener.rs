@@ -80,7 +80,7 @@ impl Opener {
             return Err(NoiseError::SessionExpired);
         }
         let counter = u64::from_le_bytes(*packet.first_chunk().ok_or(NoiseError::InvalidMessage)?);
-        if counter >= COUNTER_LIMIT {
+        if counter == COUNTER_LIMIT {
             return Err(NoiseError::InvalidMessage);
         }
         if !self.window.is_new(counter) {

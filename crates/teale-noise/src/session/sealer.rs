@@ -71,7 +71,7 @@ impl Sealer {
         if len > CLUSTER_MESSAGE {
             return Err(NoiseError::TooBig { got: len, limit: CLUSTER_MESSAGE });
         }
-        if now >= self.expires || self.next >= COUNTER_LIMIT {
+        if now >= self.expires || self.next == COUNTER_LIMIT {
             return Err(NoiseError::SessionExpired);
         }
         Ok(())
