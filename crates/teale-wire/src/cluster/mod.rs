@@ -1,0 +1,15 @@
+//! Messages between two nodes, over whatever carries them.
+
+mod health;
+mod hello;
+mod inference;
+mod loading;
+mod message;
+
+pub use health::{Health, ThermalLevel};
+pub use hello::{DeviceInfo, Hello};
+pub use inference::{
+    ErrorCode, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
+};
+pub use loading::{LoadModel, ModelLoadError, ModelLoaded};
+pub use message::{ClusterMessage, Dialect};

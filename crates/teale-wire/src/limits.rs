@@ -1,0 +1,32 @@
+//! Every bound of the wire, in one table. What lies beyond one is refused before memory is set aside for it.
+
+/// A relay frame (one WebSocket message), in bytes: 4 MiB.
+pub const RELAY_FRAME: usize = 4 << 20;
+/// A cluster message (LAN frame payload, or the plaintext of one sealed packet), in bytes: 16 MiB.
+pub const CLUSTER_MESSAGE: usize = 16 << 20;
+/// The payload of one `relayData` that still fits a relay frame in base64, in bytes: about 2.9 MiB.
+pub const RELAY_PAYLOAD: usize = (RELAY_FRAME - RELAY_DATA_OVERHEAD) / 4 * 3;
+/// What `relayData` spends on everything but its base64 text, in bytes (names, two node ids, a session id).
+pub const RELAY_DATA_OVERHEAD: usize = 1024;
+/// How deep a payload's JSON may nest, the payload included. Beyond it a message is not JSON to us.
+pub const JSON_DEPTH: usize = 127;
+/// JSON values in one payload (the byte values of `relayData` aside), so that a small text cannot become a large tree.
+pub const JSON_VALUES: usize = 1 << 17;
+/// A session, request or transfer id, in bytes of UTF-8. A UUID takes 36.
+pub const TEXT_ID: usize = 128;
+/// A display name, in bytes of UTF-8.
+pub const DISPLAY_NAME: usize = 256;
+/// A model id, in bytes of UTF-8.
+pub const MODEL_ID: usize = 512;
+/// Models one node may list.
+pub const LOADED_MODELS: usize = 256;
+/// PTN ids one node may list.
+pub const PTN_IDS: usize = 64;
+/// Peers in one `discoverResponse`.
+pub const DISCOVER_PEERS: usize = 500;
+/// Peers a relay answers with when the filter names no `maxPeers`.
+pub const DISCOVER_PEERS_DEFAULT: usize = 50;
+/// A word of an open set, an address, a key or a signature in hex, a device id, in bytes of UTF-8.
+pub const WORD: usize = 256;
+/// An error in words, in bytes of UTF-8.
+pub const ERROR_TEXT: usize = 16 << 10;

@@ -1,0 +1,28 @@
+//! Fuzz targets: what must hold whatever a stranger sends.
+//!
+//! Each target is a plain function in [`targets`], so that a test on stable Rust replays the seeds of all of them
+//! (`cargo test -p teale-fuzz`), and `cargo +nightly fuzz run TARGET fuzz/corpus/TARGET fuzz/seeds/TARGET --fuzz-dir fuzz
+//! --features libfuzzer --target-dir target/fuzz` searches for more. A panic is a finding; it becomes a seed.
+//!
+//! A new target NAME needs: `src/targets/NAME.rs` with `pub fn run(data: &[u8])`, its `mod` line, its line in [`TARGETS`],
+//! `fuzz_targets/NAME.rs`, a `[[bin]]` in `Cargo.toml`, and at least one seed in `seeds/NAME/`. A test says what was forgotten.
+
+pub mod targets;
+
+/// One fuzz target.
+#[derive(Clone, Copy)]
+pub struct Target {
+    /// Its name: of the module, of the binary, of the folder of seeds.
+    pub name: &'static str,
+    /// Checks one input; panics on a finding.
+    pub run: fn(&[u8]),
+}
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    Target { name: "chat_request", run: targets::chat_request::run },
+    Target { name: "cluster_message", run: targets::cluster_message::run },
+    Target { name: "lan_codec", run: targets::lan_codec::run },
+    Target { name: "peek", run: targets::peek::run },
+    Target { name: "relay_message", run: targets::relay_message::run },
+];

@@ -1,0 +1,7 @@
+//! The targets, one module each, each with `run`.
+
+pub mod chat_request;
+pub mod cluster_message;
+pub mod lan_codec;
+pub mod peek;
+pub mod relay_message;
