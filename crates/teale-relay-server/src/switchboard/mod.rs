@@ -1,0 +1,15 @@
+//! Who is registered, who may say what, where a frame goes. Pure: see [`Switchboard`].
+
+mod board;
+mod complaint;
+mod discovery;
+mod forwarding;
+mod rate;
+mod registration;
+mod route;
+mod sessions;
+mod slots;
+
+pub use board::{DropReason, Input, Output, PeerSummary, Switchboard, SwitchboardConfig, Traffic};
+pub use route::Route;
+pub use slots::SocketId;

@@ -1,0 +1,50 @@
+//! What a frame is to the switchboard, found out before it is asked.
+
+use teale_wire::{NodeId, Peek, PeekedKind, SessionId, WireError, peek};
+
+/// A frame as far as the relay looks into it. Made without the switchboard, so that a driver with several threads
+/// looks into frames in parallel.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Route<'a> {
+    /// From node to node.
+    Forward {
+        /// Its type.
+        kind: PeekedKind,
+        /// The sender it names.
+        from: NodeId,
+        /// The target it names.
+        to: NodeId,
+        /// The session it names.
+        session: SessionId,
+        /// The frame's length, in bytes.
+        len: usize,
+    },
+    /// For the relay itself, or of a type it does not know: the frame's JSON text.
+    Own(&'a [u8]),
+    /// Not a message.
+    Malformed {
+        /// What is wrong.
+        error: WireError,
+        /// The frame's length, in bytes.
+        len: usize,
+    },
+}
+
+impl<'a> Route<'a> {
+    /// Looks into a frame's JSON text.
+    pub fn of(frame: &'a [u8]) -> Self {
+        let len = frame.len();
+        match peek(frame) {
+            Ok(Peek::Forward { kind, from, to, session }) => Self::Forward { kind, from, to, session, len },
+            Ok(Peek::Other) => Self::Own(frame),
+            Err(error) => Self::Malformed { error, len },
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Forward { len, .. } | Self::Malformed { len, .. } => *len,
+            Self::Own(frame) => frame.len(),
+        }
+    }
+}
