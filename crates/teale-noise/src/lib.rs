@@ -51,4 +51,4 @@ pub use clock::{Now, Timestamp, TimestampSource};
 pub use error::NoiseError;
 pub use handshake::{AwaitingReply, IdentityProof, Incoming, ReplayGuard, initiate, respond};
 pub use packet::{Packet, Phase};
-pub use session::{LIFETIME, Opener, PACKET_OVERHEAD, Sealer, Session};
+pub use session::{Draft, LIFETIME, Opener, PACKET_OVERHEAD, Sealer, Session};

@@ -4,12 +4,16 @@
 
 mod common;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    io::{ErrorKind, Write},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
 use common::{START, sessions};
 use proptest::prelude::*;
-use teale_noise::{LIFETIME, NoiseError, PACKET_OVERHEAD};
+use teale_noise::{Draft, LIFETIME, NoiseError, PACKET_OVERHEAD};
 use teale_wire::limits::CLUSTER_MESSAGE;
 
 const WINDOW: usize = 2048;
@@ -73,8 +77,27 @@ fn every_way_to_seal_and_open_gives_the_same() {
         buffer.clear();
         sealer.seal_into(&message, &mut buffer, START).unwrap();
         assert_eq!(opener.open_in_place(buffer.split(), START).unwrap(), message);
+        let mut draft = Draft::with_capacity(length / 2);
+        draft.write_all(&message).unwrap();
+        assert_eq!(draft.message(), message);
+        let packet = sealer.seal_draft(draft, START).unwrap();
+        assert_eq!(opener.open(&packet, START).unwrap(), message);
     }
-    assert_eq!(opener.next_counter(), 14);
+    assert_eq!(opener.next_counter(), 21);
+}
+
+#[test]
+fn a_draft_takes_no_more_than_can_be_sealed() {
+    let (mut alice, mut bob) = sessions();
+    let mut draft = Draft::with_capacity(0);
+    draft.write_all(&vec![b'x'; CLUSTER_MESSAGE]).unwrap();
+    let error = draft.write_all(b"x").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::FileTooLarge);
+    assert_eq!(draft.message().len(), CLUSTER_MESSAGE);
+    let packet = alice.seal_draft(draft, START).unwrap();
+    assert_eq!(bob.open(&packet, START).unwrap().len(), CLUSTER_MESSAGE);
+    let late = alice.seal_draft(Draft::with_capacity(usize::MAX), START + LIFETIME);
+    assert_eq!(late, Err(NoiseError::SessionExpired));
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! A finished handshake: two keys, two counters, a window and a lifetime.
 
+mod draft;
 mod opener;
 mod replay_window;
 mod sealer;
@@ -11,7 +12,7 @@ use ring::aead::{CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use teale_identity::{NodeId, X25519Public};
 use teale_wire::limits::CLUSTER_MESSAGE;
 
-pub use self::{opener::Opener, sealer::Sealer};
+pub use self::{draft::Draft, opener::Opener, sealer::Sealer};
 use crate::{NoiseError, handshake::Peer};
 
 /// How long a session may be used after its handshake, on either end: 24 hours.
@@ -83,6 +84,14 @@ impl Session {
         now: Duration,
     ) -> Result<(), NoiseError> {
         self.sealer.seal_into(plaintext, out, now)
+    }
+
+    /// Seals a message where it lies: see [`Sealer::seal_draft`].
+    ///
+    /// # Errors
+    /// As [`Sealer::seal_draft`].
+    pub fn seal_draft(&mut self, draft: Draft, now: Duration) -> Result<Bytes, NoiseError> {
+        self.sealer.seal_draft(draft, now)
     }
 
     /// Opens one packet: see [`Opener::open`].

@@ -6,7 +6,7 @@ use bytes::{BufMut, Bytes, BytesMut};
 use ring::aead::{Aad, LessSafeKey};
 use teale_wire::limits::CLUSTER_MESSAGE;
 
-use super::{COUNTER_LEN, COUNTER_LIMIT, PACKET_OVERHEAD, nonce};
+use super::{COUNTER_LEN, COUNTER_LIMIT, Draft, PACKET_OVERHEAD, nonce};
 use crate::NoiseError;
 
 /// Seals cluster messages, each into one packet: counter, ciphertext, tag. No counter is ever used twice.
@@ -26,8 +26,7 @@ impl Sealer {
     /// # Errors
     /// [`NoiseError::TooBig`] beyond [`CLUSTER_MESSAGE`], [`NoiseError::SessionExpired`] after its lifetime.
     pub fn seal(&mut self, plaintext: &[u8], now: Duration) -> Result<Bytes, NoiseError> {
-        self.check(plaintext.len(), now)?;
-        let mut packet = BytesMut::with_capacity(plaintext.len() + PACKET_OVERHEAD);
+        let mut packet = BytesMut::new();
         self.seal_into(plaintext, &mut packet, now)?;
         Ok(packet.freeze())
     }
@@ -43,21 +42,41 @@ impl Sealer {
         now: Duration,
     ) -> Result<(), NoiseError> {
         self.check(plaintext.len(), now)?;
-        let counter = self.next;
-        self.next += 1;
-
         out.reserve(plaintext.len() + PACKET_OVERHEAD);
         let start = out.len();
-        out.put_u64_le(counter);
+        out.put_bytes(0, COUNTER_LEN);
         out.put_slice(plaintext);
-        let sealed = out
-            .get_mut(start + COUNTER_LEN..)
-            .and_then(|text| self.key.seal_in_place_separate_tag(nonce(counter), Aad::empty(), text).ok());
-        let Some(tag) = sealed else {
-            // Only the cipher's own limit of 256 GiB gets here. What was not sealed must not stay behind.
+        let sealed = self.seal_tail(out, start);
+        if sealed.is_err() {
+            // What was not sealed must not stay behind.
             out.truncate(start);
-            return Err(NoiseError::TooBig { got: plaintext.len(), limit: CLUSTER_MESSAGE });
-        };
+        }
+        sealed
+    }
+
+    /// Seals a message where it lies: nothing is copied.
+    ///
+    /// # Errors
+    /// As [`seal`](Self::seal); the draft is gone.
+    pub fn seal_draft(&mut self, draft: Draft, now: Duration) -> Result<Bytes, NoiseError> {
+        self.check(draft.message().len(), now)?;
+        let mut packet = draft.into_packet();
+        self.seal_tail(&mut packet, 0)?;
+        Ok(packet.freeze())
+    }
+
+    /// Turns what lies in `out` from `start`, the counter's place and a checked message, into a packet.
+    fn seal_tail(&mut self, out: &mut BytesMut, start: usize) -> Result<(), NoiseError> {
+        let counter = self.next;
+        self.next += 1;
+        let tail = out.get_mut(start..).and_then(|tail| tail.split_first_chunk_mut());
+        let Some((head, text)) = tail else { return Err(NoiseError::InvalidMessage) };
+        *head = counter.to_le_bytes();
+        // The cipher's own limit of 256 GiB is far beyond ours.
+        let tag = self
+            .key
+            .seal_in_place_separate_tag(nonce(counter), Aad::empty(), text)
+            .map_err(|_| NoiseError::InvalidMessage)?;
         out.put_slice(tag.as_ref());
         Ok(())
     }
