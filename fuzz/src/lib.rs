@@ -23,6 +23,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chat_request", run: targets::chat_request::run },
     Target { name: "cluster_message", run: targets::cluster_message::run },
     Target { name: "lan_codec", run: targets::lan_codec::run },
+    Target { name: "noise_handshake", run: targets::noise_handshake::run },
+    Target { name: "noise_packets", run: targets::noise_packets::run },
     Target { name: "peek", run: targets::peek::run },
     Target { name: "relay_message", run: targets::relay_message::run },
 ];

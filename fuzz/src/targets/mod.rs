@@ -3,5 +3,7 @@
 pub mod chat_request;
 pub mod cluster_message;
 pub mod lan_codec;
+pub mod noise_handshake;
+pub mod noise_packets;
 pub mod peek;
 pub mod relay_message;
