@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use teale_identity::signed;
-use teale_wire::{Extra, NodeCapabilities, NodeId, Register, RegisterAck, RelayMessage, limits};
+use teale_wire::{Extra, NodeCapabilities, NodeId, Register, RegisterAck, RelayMessage};
 
 use super::{Switchboard, complaint::Complaint, slots::SocketId};
 use crate::websocket::CloseCode;
@@ -64,10 +64,7 @@ impl Switchboard {
     fn check(&self, id: SocketId, register: &Register, size: usize) -> Result<bool, &'static str> {
         let node = register.node_id;
         let Some(socket) = self.sockets.get(id) else { return Err("The socket is gone") };
-        if size > self.limits.unregistered_frame_bytes
-            || register.display_name.len() > limits::DISPLAY_NAME
-            || register.capabilities.loaded_models.len() > limits::LOADED_MODELS
-        {
+        if size > self.limits.unregistered_frame_bytes {
             return Err("The registration is too long");
         }
         if register.public_key != node {
