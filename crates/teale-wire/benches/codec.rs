@@ -66,6 +66,15 @@ fn main() {
         );
     }
 
+    let (node, uuid) = ("03".repeat(32), "550E8400-E29B-41D4-A716-446655440000");
+    let node_seconds = best(|| {
+        black_box(NodeId::parse(black_box(node.as_bytes())).unwrap());
+    });
+    let session_seconds = best(|| {
+        black_box(SessionId::parse(black_box(uuid)).unwrap());
+    });
+    println!("node id: {:.0} ns, session id: {:.0} ns", node_seconds * 1e9, session_seconds * 1e9);
+
     let chunk = include_str!("../tests/vectors/cluster_examples.jsonl")
         .lines()
         .find(|line| line.starts_with("{\"inferenceChunk\""))

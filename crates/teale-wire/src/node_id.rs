@@ -34,13 +34,14 @@ impl NodeId {
     pub fn parse(text: &[u8]) -> Result<Self, WireError> {
         let text: &[u8; Self::TEXT_LEN] = text.try_into().map_err(|_| WireError::NodeId)?;
         // Without branches, so that the digits are read side by side.
-        let mut wrong = false;
-        let digits = text.map(|byte| {
+        let mut digits = [0_u8; Self::TEXT_LEN];
+        let mut wrong = 0;
+        for (digit, byte) in digits.iter_mut().zip(text) {
             let (number, letter) = (byte.wrapping_sub(b'0'), byte.wrapping_sub(b'a'));
-            wrong |= (number > 9) & (letter > 5);
-            if number <= 9 { number } else { letter.wrapping_add(10) }
-        });
-        if wrong {
+            wrong |= u8::from(number > 9) & u8::from(letter > 5);
+            *digit = if number <= 9 { number } else { letter.wrapping_add(10) };
+        }
+        if wrong != 0 {
             return Err(WireError::NodeId);
         }
         let mut bytes = [0; 32];

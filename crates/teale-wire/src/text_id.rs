@@ -54,15 +54,17 @@ impl Repr {
 /// The lower-case spelling of 8-4-4-4-12 hex digits.
 fn lower_uuid(text: &[u8]) -> Option<[u8; UUID_LEN]> {
     let mut lower: [u8; UUID_LEN] = text.try_into().ok()?;
-    lower.make_ascii_lowercase();
-    let fits = lower.iter().enumerate().fold(true, |fits, (at, byte)| {
-        fits & if matches!(at, 8 | 13 | 18 | 23) {
-            *byte == b'-'
-        } else {
-            byte.is_ascii_digit() | (b'a'..=b'f').contains(byte)
-        }
-    });
-    fits.then_some(lower)
+    // Without branches: this runs for every relayed frame.
+    let mut wrong = 0;
+    for (place, byte) in lower.iter_mut().enumerate() {
+        let letter = *byte | 0x20;
+        let is_letter = u8::from(letter.wrapping_sub(b'a') < 6);
+        let is_digit = u8::from(byte.wrapping_sub(b'0') < 10);
+        let is_dash = u8::from(*byte == b'-');
+        wrong |= if matches!(place, 8 | 13 | 18 | 23) { 1 - is_dash } else { 1 - (is_letter | is_digit) };
+        *byte = if is_letter == 1 { letter } else { *byte };
+    }
+    (wrong == 0).then_some(lower)
 }
 
 macro_rules! text_id {
