@@ -1,0 +1,192 @@
+//! Relays that are not ours: a deployed one, which checks nothing, and ones that misbehave.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use teale_relay_client::{RelayClient, RelayEvent, Security, SessionError, bounds};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
+use tokio_tungstenite::{WebSocketStream, accept_async, tungstenite::Message};
+
+use crate::support::{PATIENCE, config, record};
+
+type Socket = WebSocketStream<TcpStream>;
+
+/// A client connected to a relay the test plays.
+async fn connected() -> (RelayClient, teale_relay_client::RelayEvents, Socket) {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
+    let (client, events) =
+        RelayClient::spawn(config(&format!("ws://{}/ws", listener.local_addr().unwrap()), 1));
+    let (stream, _) = listener.accept().await.unwrap();
+    (client, events, accept_async(stream).await.unwrap())
+}
+
+async fn say(socket: &mut Socket, message: Value) {
+    socket.send(Message::text(message.to_string())).await.unwrap();
+}
+
+/// The next frame of this type.
+async fn hear(socket: &mut Socket, kind: &str) -> Value {
+    timeout(PATIENCE, async {
+        loop {
+            let Message::Text(text) = socket.next().await.unwrap().unwrap() else { continue };
+            let message: Value = serde_json::from_str(&text).unwrap();
+            if let Some(payload) = message.get(kind) {
+                return payload.clone();
+            }
+        }
+    })
+    .await
+    .unwrap()
+}
+
+async fn register(socket: &mut Socket) {
+    let register = hear(socket, "register").await;
+    say(
+        socket,
+        json!({"registerAck": {"nodeID": register["nodeID"], "registeredAt": 1.0, "ttlSeconds": 300}}),
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_relay_without_challenge_that_broadcasts_and_speaks_binary_serves() {
+    let (client, mut events, mut socket) = connected().await;
+    let register = hear(&mut socket, "register").await;
+    assert_eq!(register.get("proof"), None);
+    let id = register["nodeID"].clone();
+    say(&mut socket, json!({"peerJoined": {"nodeID": id, "displayName": "x"}})).await;
+    say(&mut socket, json!({"registerAck": {"nodeID": id, "registeredAt": 1.0, "ttlSeconds": 300}})).await;
+    client.registered(PATIENCE).await.unwrap();
+    hear(&mut socket, "discover").await;
+    let mut peer = record(2);
+    peer.wg_public_key = None;
+    let response = json!({"discoverResponse": {"peers": [peer]}}).to_string();
+    socket.send(Message::binary(response.into_bytes())).await.unwrap();
+    let peers = loop {
+        if let Some(RelayEvent::Peers(peers)) = events.next().await {
+            break peers;
+        }
+    };
+    assert_eq!(peers, [peer.clone()]);
+    // A peer without a key, which sends bytes as an array of numbers.
+    let talk = async {
+        let open = hear(&mut socket, "relayOpen").await;
+        let route = |extra: Value| {
+            let mut payload =
+                json!({"fromNodeID": open["toNodeID"], "toNodeID": id, "sessionID": open["sessionID"]});
+            payload.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+            payload
+        };
+        say(&mut socket, json!({"relayReady": route(json!({}))})).await;
+        say(&mut socket, json!({"relayData": route(json!({"data": [123, 125]}))})).await;
+    };
+    let (session, ()) = tokio::join!(client.open(&peer, PATIENCE), talk);
+    let session = session.unwrap();
+    assert_eq!(session.security(), Security::Plaintext);
+    assert_eq!(session.split().1.recv().await.unwrap(), "{}");
+    assert_eq!(client.status().counters.plaintext_sessions, 1);
+}
+
+#[tokio::test]
+async fn a_relay_that_does_not_read_makes_senders_wait_and_memory_stays() {
+    let (client, _events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let mut peer = record(2);
+    peer.wg_public_key = None;
+    let ready = async {
+        let open = hear(&mut socket, "relayOpen").await;
+        let (from, to, session) = (&open["toNodeID"], &open["fromNodeID"], &open["sessionID"]);
+        say(&mut socket, json!({"relayReady": {"fromNodeID": from, "toNodeID": to, "sessionID": session}}))
+            .await;
+    };
+    let (session, ()) = tokio::join!(client.open(&peer, PATIENCE), ready);
+    let (mut sends, _hears) = session.unwrap().split();
+    let message = Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(60_000)));
+    let mut sent = 0;
+    let waits = loop {
+        match timeout(Duration::from_millis(300), sends.send(message.clone())).await {
+            Ok(result) => result.unwrap(),
+            Err(_) => break true,
+        }
+        sent += message.len();
+        if sent > 256 << 20 {
+            break false;
+        }
+    };
+    assert!(waits, "nothing ever made the sender wait");
+    // What the kernel's buffers took, and our queue.
+    assert!(sent < 32 << 20, "{sent} bytes taken for a relay that reads nothing");
+    // Once it reads again, everything flows on.
+    let drain = tokio::spawn(async move { while let Some(Ok(_)) = socket.next().await {} });
+    timeout(PATIENCE, sends.send(message)).await.unwrap().unwrap();
+    drain.abort();
+    assert_eq!(client.status().sessions, 1);
+}
+
+#[tokio::test]
+async fn a_frame_beyond_the_limit_ends_the_connection() {
+    let (client, mut events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let flood = Message::text("x".repeat(5 << 20));
+    let _ = socket.send(flood).await;
+    let reason = timeout(PATIENCE, async {
+        loop {
+            if let Some(RelayEvent::Disconnected { reason, .. }) = events.next().await {
+                return reason;
+            }
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(reason, "the relay sent a frame beyond the limit");
+}
+
+#[tokio::test]
+async fn a_flood_of_offers_is_bounded_while_nobody_reads_the_events() {
+    let (client, mut events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let me = record(1).node_id;
+    let peers: Vec<_> = (10..30).map(|seed| record(seed).node_id).collect();
+    for n in 0..2000 {
+        let from = peers[n % peers.len()];
+        let open = json!({"relayOpen": {"fromNodeID": from, "toNodeID": me, "sessionID": format!("s{n}")}});
+        socket.feed(Message::text(open.to_string())).await.unwrap();
+    }
+    socket.flush().await.unwrap();
+    let closed = timeout(PATIENCE, async {
+        let mut closed = 0;
+        while closed < 2000 - bounds::HALF_OPEN {
+            hear(&mut socket, "relayClose").await;
+            closed += 1;
+        }
+        closed
+    })
+    .await
+    .unwrap();
+    assert_eq!(closed, 2000 - bounds::HALF_OPEN);
+    let mut offers = 0;
+    let mut rejected = 0;
+    while let Ok(Some(event)) = timeout(Duration::from_millis(50), events.next()).await {
+        match event {
+            RelayEvent::Incoming(session) => {
+                offers += 1;
+                drop(session);
+            }
+            RelayEvent::Rejected { error, .. } => {
+                rejected += 1;
+                assert!(matches!(error, SessionError::NotPossible(_)));
+            }
+            _ => {}
+        }
+    }
+    assert_eq!((offers, rejected), (bounds::HALF_OPEN, bounds::REJECTED_EVENTS));
+    assert_eq!(client.status().counters.rejected, (2000 - bounds::HALF_OPEN) as u64);
+}
