@@ -26,5 +26,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "noise_handshake", run: targets::noise_handshake::run },
     Target { name: "noise_packets", run: targets::noise_packets::run },
     Target { name: "peek", run: targets::peek::run },
+    Target { name: "relay_client", run: targets::relay_client::run },
     Target { name: "relay_message", run: targets::relay_message::run },
 ];

@@ -6,4 +6,5 @@ pub mod lan_codec;
 pub mod noise_handshake;
 pub mod noise_packets;
 pub mod peek;
+pub mod relay_client;
 pub mod relay_message;
