@@ -1,0 +1,534 @@
+//! Requests of this node's own: sent to a provider, tried again elsewhere before the first token, ended once.
+
+use std::time::Duration;
+
+use teale_wire::{
+    ClusterMessage, ErrorCode, Extra, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError,
+    InferenceRequest, NodeId, RequestId,
+    chat::{ChatChunk, ChatRequest, Usage},
+};
+
+use rand::RngExt;
+
+use super::{
+    AskId, Core, JobId, LinkId, Output, bounds, link::Greeting, merge::is_opening, routing::Candidate,
+    serving::Origin,
+};
+use crate::{AskError, LinkPath};
+
+/// Where a request is at present.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Route {
+    /// At a peer to which a link is being opened or introduced.
+    Opening { node: NodeId, model: String },
+    /// At a peer.
+    Sent { node: NodeId, link: LinkId, id: RequestId },
+    /// At the own backend.
+    Own(JobId),
+}
+
+impl Route {
+    fn peer(&self) -> Option<NodeId> {
+        match self {
+            Self::Opening { node, .. } | Self::Sent { node, .. } => Some(*node),
+            Self::Own(_) => None,
+        }
+    }
+}
+
+/// The answer so far, once it began.
+#[derive(Debug)]
+struct Progress {
+    first: Duration,
+    last: Duration,
+    chunks: u64,
+    /// What the usage chunk needs if the provider only tells the numbers.
+    id: String,
+    created: u64,
+    model: String,
+    usage_seen: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct Ask {
+    pub(super) request: Box<ChatRequest>,
+    pub(super) tried_own: bool,
+    route: Option<Route>,
+    excluded: Vec<NodeId>,
+    /// Peers whose link died under the request: tried once more, after the others.
+    lost: Vec<NodeId>,
+    attempts: usize,
+    first_by: Duration,
+    held: Vec<ChatChunk>,
+    progress: Option<Progress>,
+    error: Option<AskError>,
+}
+
+impl Ask {
+    pub(super) fn is_excluded(&self, node: NodeId) -> bool {
+        self.excluded.contains(&node)
+    }
+
+    pub(super) fn was_lost(&self, node: NodeId) -> bool {
+        self.lost.contains(&node)
+    }
+
+    fn exclude(&mut self, node: NodeId, error: AskError) {
+        if !self.is_excluded(node) {
+            self.excluded.push(node);
+        }
+        self.remember(error);
+    }
+
+    /// The error to end with if nobody answers. That the prompt is too long says more than what follows it.
+    fn remember(&mut self, error: AskError) {
+        let keep =
+            matches!(&self.error, Some(AskError::Provider { code: ErrorCode::ContextLengthExceeded, .. }));
+        if !keep {
+            self.error = Some(error);
+        }
+    }
+}
+
+/// Text of a peer, fit for a log: one line, no control characters, bounded.
+pub(super) fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).take(bounds::ERROR_TEXT).collect()
+}
+
+impl Core {
+    pub(super) fn ask(&mut self, id: AskId, request: Box<ChatRequest>) {
+        let refusal = if self.draining {
+            Some(AskError::ShuttingDown)
+        } else if self.asks.len() >= bounds::ASKS {
+            Some(AskError::Unavailable("too many requests at once".into()))
+        } else {
+            None
+        };
+        if let Some(error) = refusal {
+            self.out.push_back(Output::End { ask: id, result: Err(error) });
+            return;
+        }
+        self.counters.asked += 1;
+        let ask = Ask {
+            request,
+            tried_own: false,
+            route: None,
+            excluded: Vec::new(),
+            lost: Vec::new(),
+            attempts: 0,
+            first_by: self.mono() + self.config.first_token_timeout,
+            held: Vec::new(),
+            progress: None,
+            error: None,
+        };
+        self.wake_by(ask.first_by);
+        self.asks.insert(id, ask);
+        self.route(id);
+        if !std::mem::replace(&mut self.eager, true) {
+            self.open_eager_links();
+        }
+    }
+
+    /// Gives a request without a route to the best provider left, or ends it.
+    fn route(&mut self, id: AskId) {
+        loop {
+            let Some(mut ask) = self.asks.remove(&id) else {
+                return;
+            };
+            let candidate = if ask.attempts < bounds::ATTEMPTS { self.best_candidate(&ask) } else { None };
+            ask.attempts += 1;
+            let Some(candidate) = candidate else {
+                let error = ask.error.take().unwrap_or_else(|| {
+                    if self.is_known(&ask.request.model) {
+                        AskError::Unavailable("no provider takes requests now".into())
+                    } else {
+                        AskError::ModelNotFound
+                    }
+                });
+                self.out.push_back(Output::End { ask: id, result: Err(error) });
+                return;
+            };
+            let routed = match candidate {
+                Candidate::Own { model } => self.route_own(id, &mut ask, model),
+                Candidate::Peer { node, model } => self.route_to_peer(id, &mut ask, node, model),
+            };
+            self.asks.insert(id, ask);
+            if routed {
+                self.pump_jobs();
+                return;
+            }
+        }
+    }
+
+    fn route_own(&mut self, id: AskId, ask: &mut Ask, model: String) -> bool {
+        ask.tried_own = true;
+        let mut request = ask.request.clone();
+        request.model = model;
+        match self.admit(Origin::Own(id), request, true) {
+            Ok(job) => {
+                ask.route = Some(Route::Own(job));
+                true
+            }
+            Err(code) => {
+                let message = "all slots and the queue are taken".into();
+                ask.remember(AskError::Provider { node: None, code, message });
+                false
+            }
+        }
+    }
+
+    fn route_to_peer(&mut self, id: AskId, ask: &mut Ask, node: NodeId, model: String) -> bool {
+        let needs_member = self.config.passcode.is_some();
+        let link = self.links.of(node);
+        let ready = link.filter(|(_, link)| !needs_member || link.greeting == Greeting::Member);
+        let (ready, exists) = (ready.map(|(link, _)| link), link.is_some());
+        if let Some(peer) = self.roster.get_mut(node) {
+            peer.in_flight += 1;
+        }
+        match ready {
+            Some(link) => self.send_ask(id, ask, node, link, model),
+            None => {
+                ask.route = Some(Route::Opening { node, model });
+                if !exists {
+                    self.open(node);
+                }
+            }
+        }
+        true
+    }
+
+    fn send_ask(&mut self, ask_id: AskId, ask: &mut Ask, node: NodeId, link_id: LinkId, model: String) {
+        let id = RequestId::from_random(self.rng.random());
+        let now = self.mono();
+        let mut request = (*ask.request).clone();
+        request.model = model;
+        if let Some(link) = self.links.get_mut(link_id) {
+            link.asks.insert(id.clone(), ask_id);
+            link.used_at = now;
+        }
+        ask.route = Some(Route::Sent { node, link: link_id, id: id.clone() });
+        let message = InferenceRequest { request_id: id, request, streaming: true, extra: Extra::new() };
+        self.send(link_id, ClusterMessage::InferenceRequest(Box::new(message)));
+    }
+
+    /// Sends what waited for a link to this peer.
+    pub(super) fn send_waiting_asks(&mut self, peer: NodeId) {
+        let Some((link, _)) = self.links.of(peer) else {
+            return;
+        };
+        for id in self.waiting_for(peer) {
+            let Some(mut ask) = self.asks.remove(&id) else { continue };
+            if let Some(Route::Opening { model, .. }) = ask.route.take() {
+                self.send_ask(id, &mut ask, peer, link, model);
+            }
+            self.asks.insert(id, ask);
+        }
+    }
+
+    /// No link to this peer is to be had: whoever waited for one goes elsewhere.
+    pub(super) fn reroute_waiting_asks(&mut self, peer: NodeId, reason: &str) {
+        for id in self.waiting_for(peer) {
+            self.release(id);
+            if let Some(ask) = self.asks.get_mut(&id) {
+                ask.exclude(peer, AskError::Unavailable(plain(reason)));
+            }
+            self.route(id);
+        }
+    }
+
+    /// A link's peer is out of routing: whoever waits for a first token there goes elsewhere if somebody else
+    /// has the model.
+    pub(super) fn reroute_unbegun_asks(&mut self, link: LinkId) {
+        let Some(entry) = self.links.get(link) else {
+            return;
+        };
+        let peer = entry.peer;
+        for id in entry.asks.values().copied().collect::<Vec<_>>() {
+            let Some(ask) = self.asks.remove(&id) else { continue };
+            let elsewhere = ask.progress.is_none() && self.best_candidate(&ask).is_some();
+            self.asks.insert(id, ask);
+            if elsewhere {
+                self.withdraw(id);
+                if let Some(ask) = self.asks.get_mut(&id) {
+                    ask.exclude(peer, AskError::Unavailable("the provider does not answer".into()));
+                }
+                self.route(id);
+            }
+        }
+    }
+
+    fn waiting_for(&self, peer: NodeId) -> Vec<AskId> {
+        let waits = |ask: &Ask| matches!(&ask.route, Some(Route::Opening { node, .. }) if *node == peer);
+        self.asks.iter().filter(|(_, ask)| waits(ask)).map(|(id, _)| *id).collect()
+    }
+
+    /// Takes a request off its route, without a word to the provider.
+    fn release(&mut self, id: AskId) -> Option<Route> {
+        let now = self.mono();
+        let route = self.asks.get_mut(&id)?.route.take()?;
+        if let Some(peer) = route.peer().and_then(|peer| self.roster.get_mut(peer)) {
+            peer.in_flight = peer.in_flight.saturating_sub(1);
+        }
+        if let Route::Sent { link, id, .. } = &route
+            && let Some(link) = self.links.get_mut(*link)
+        {
+            link.asks.remove(id);
+            link.forget(id.clone());
+            link.used_at = now;
+        }
+        Some(route)
+    }
+
+    /// Takes a request off its route and stops the provider.
+    fn withdraw(&mut self, id: AskId) {
+        match self.release(id) {
+            Some(Route::Sent { link, id, .. }) => self.send_cancel(link, id),
+            Some(Route::Own(job)) => self.stop_job(job, None),
+            Some(Route::Opening { .. }) | None => {}
+        }
+    }
+
+    fn send_cancel(&mut self, link: LinkId, request_id: RequestId) {
+        let cancel = InferenceCancel { request_id, extra: Extra::new() };
+        self.send(link, ClusterMessage::InferenceCancel(cancel));
+    }
+
+    fn end(&mut self, id: AskId, result: Result<(), AskError>) {
+        if self.asks.remove(&id).is_some() {
+            self.out.push_back(Output::End { ask: id, result });
+        }
+    }
+
+    pub(super) fn ask_cancelled(&mut self, id: AskId) {
+        self.withdraw(id);
+        self.asks.remove(&id);
+    }
+
+    pub(super) fn ask_overrun(&mut self, id: AskId) {
+        self.withdraw(id);
+        self.end(id, Err(AskError::Unavailable("the answer was not read and grew too long to keep".into())));
+    }
+
+    pub(super) fn ask_link_lost(&mut self, id: AskId, peer: NodeId, reason: &str) {
+        self.release(id);
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        let error = AskError::LinkLost(plain(reason));
+        if ask.progress.is_some() {
+            self.end(id, Err(error));
+            return;
+        }
+        ask.held.clear();
+        if ask.was_lost(peer) {
+            ask.exclude(peer, error);
+        } else {
+            ask.lost.push(peer);
+            ask.remember(error);
+        }
+        self.route(id);
+    }
+
+    /// A request failed at its provider: elsewhere before the first token, the end after it.
+    pub(super) fn ask_failed(&mut self, id: AskId, error: AskError) {
+        let peer = self.release(id).and_then(|route| route.peer());
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        let final_word = matches!(
+            &error,
+            AskError::Provider { code: ErrorCode::InvalidRequest, .. } | AskError::TooBig { .. }
+        );
+        if ask.progress.is_some() || final_word {
+            self.end(id, Err(error));
+            return;
+        }
+        ask.held.clear();
+        match peer {
+            Some(peer) => ask.exclude(peer, error),
+            None => ask.remember(error),
+        }
+        self.route(id);
+    }
+
+    /// A chunk of the answer, from whichever provider.
+    pub(super) fn ask_chunk(&mut self, id: AskId, chunk: ChatChunk) {
+        let now = self.mono();
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if ask.progress.is_none() && is_opening(&chunk) && ask.held.len() < bounds::HELD_CHUNKS {
+            ask.held.push(chunk);
+            return;
+        }
+        if ask.progress.is_none() {
+            self.begin(id, &chunk);
+        }
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if let Some(progress) = &mut ask.progress {
+            progress.last = now;
+            progress.chunks += 1;
+            progress.usage_seen |= chunk.usage.is_some();
+        }
+        self.out.push_back(Output::Deliver { ask: id, chunk });
+    }
+
+    /// The first chunk with something in it: from here on there is no other provider.
+    fn begin(&mut self, id: AskId, chunk: &ChatChunk) {
+        let now = self.mono();
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        let (node, path, security) = match &ask.route {
+            Some(Route::Sent { node, link, .. }) => {
+                let link = self.links.get(*link);
+                (Some(*node), link.map_or(LinkPath::Relay, |link| link.path), link.map(|link| link.security))
+            }
+            _ => (None, LinkPath::Own, None),
+        };
+        ask.progress = Some(Progress {
+            first: now,
+            last: now,
+            chunks: 0,
+            id: chunk.id.clone(),
+            created: chunk.created,
+            model: chunk.model.clone(),
+            usage_seen: false,
+        });
+        let held = std::mem::take(&mut ask.held);
+        self.out.push_back(Output::Begin { ask: id, node, path, security });
+        self.out.extend(held.into_iter().map(|chunk| Output::Deliver { ask: id, chunk }));
+        self.wake_by(now + self.config.next_token_timeout);
+    }
+
+    /// The answer is whole. A usage the provider told only in numbers becomes the last chunk.
+    pub(super) fn ask_complete(&mut self, id: AskId, tokens_in: Option<u64>, tokens_out: Option<u64>) {
+        let now = self.mono();
+        let peer = self.release(id).and_then(|route| route.peer());
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if ask.progress.is_none() && ask.held.is_empty() {
+            let message = "the provider ended the answer before it began".to_owned();
+            let error = AskError::Provider { node: peer, code: ErrorCode::InternalError, message };
+            if let Some(peer) = peer {
+                ask.exclude(peer, error);
+            } else {
+                ask.remember(error);
+            }
+            self.route(id);
+            return;
+        }
+        if ask.progress.is_none()
+            && let Some(first) = ask.held.first().cloned()
+        {
+            self.begin(id, &first); // An empty answer is an answer.
+        }
+        let Some(progress) = self.asks.get_mut(&id).and_then(|ask| ask.progress.take()) else {
+            return;
+        };
+        let tokens = tokens_out.unwrap_or(progress.chunks);
+        let seconds = progress.last.saturating_sub(progress.first).as_secs_f64();
+        if let Some(peer) = peer.and_then(|peer| self.roster.get_mut(peer))
+            && tokens > 1
+            && seconds > 0.0
+        {
+            peer.measure((tokens - 1) as f64 / seconds);
+        }
+        if let (false, Some(completion_tokens)) = (progress.usage_seen, tokens_out) {
+            let prompt_tokens = tokens_in.unwrap_or(0);
+            let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+            let usage = Usage { prompt_tokens, completion_tokens, total_tokens, extra: Extra::new() };
+            let chunk = ChatChunk {
+                id: progress.id,
+                object: "chat.completion.chunk".into(),
+                created: progress.created,
+                model: progress.model,
+                choices: Vec::new(),
+                usage: Some(usage),
+                extra: Extra::new(),
+            };
+            self.out.push_back(Output::Deliver { ask: id, chunk });
+        }
+        tracing::trace!(ask = id.0, ?now, "answered");
+        self.end(id, Ok(()));
+    }
+
+    pub(super) fn answer_chunk(&mut self, link_id: LinkId, message: InferenceChunk) {
+        let Some(link) = self.links.get_mut(link_id) else {
+            return;
+        };
+        match link.asks.get(&message.request_id) {
+            Some(ask) => {
+                let ask = *ask;
+                self.ask_chunk(ask, message.chunk);
+            }
+            None => {
+                self.counters.strays += 1;
+                if link.forget(message.request_id.clone()) {
+                    self.send_cancel(link_id, message.request_id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_complete(&mut self, link: LinkId, message: &InferenceComplete) {
+        if let Some(ask) = self.links.get(link).and_then(|link| link.asks.get(&message.request_id)).copied() {
+            self.ask_complete(ask, message.tokens_in, message.tokens_out);
+        }
+    }
+
+    pub(super) fn answer_error(&mut self, link: LinkId, message: InferenceError) {
+        let Some(entry) = self.links.get(link) else {
+            return;
+        };
+        let node = Some(entry.peer);
+        if let Some(ask) = entry.asks.get(&message.request_id).copied() {
+            let code = match message.code {
+                Some(ErrorCode::Other(code)) => ErrorCode::Other(plain(&code)),
+                Some(code) => code,
+                None => ErrorCode::InternalError,
+            };
+            let message = plain(&message.error_message);
+            self.ask_failed(ask, AskError::Provider { node, code, message });
+        }
+    }
+
+    /// A message of ours does not fit the carrier: the request it belongs to ends.
+    pub(super) fn unsendable(&mut self, link: LinkId, request: &RequestId, got: usize, limit: usize) {
+        let Some(entry) = self.links.get(link) else {
+            return;
+        };
+        if let Some(ask) = entry.asks.get(request).copied() {
+            self.ask_failed(ask, AskError::TooBig { got, limit });
+        } else if let Some(job) = entry.jobs.get(request).copied() {
+            self.stop_job(job, Some("a piece of the answer does not fit the carrier"));
+        }
+    }
+
+    /// When a request has waited too long, or has to be looked at again.
+    pub(super) fn ask_deadline(&self, ask: &Ask) -> Duration {
+        match &ask.progress {
+            Some(progress) => progress.last + self.config.next_token_timeout,
+            None => ask.first_by,
+        }
+    }
+
+    pub(super) fn time_out_asks(&mut self) {
+        let now = self.mono();
+        let late = self.asks.iter().filter(|(_, ask)| self.ask_deadline(ask) <= now);
+        for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            self.withdraw(id);
+            self.end(id, Err(AskError::Timeout));
+        }
+    }
+
+    pub(super) fn fail_all_asks(&mut self) {
+        for id in self.asks.keys().copied().collect::<Vec<_>>() {
+            self.withdraw(id);
+            self.end(id, Err(AskError::ShuttingDown));
+        }
+    }
+}

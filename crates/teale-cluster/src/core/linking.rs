@@ -1,0 +1,389 @@
+//! Links come, introduce themselves, are settled, beat, and go.
+
+use std::time::Duration;
+
+use teale_relay_client::Security;
+use teale_wire::{ClusterMessage, Dialect, Health, Hello, NodeId, PeerRecord, ThermalLevel, WireError};
+
+use super::{
+    CloseReason, Core, LinkId, Output, bounds,
+    link::{Greeting, Link},
+};
+use crate::{ClusterEvent, LinkPath};
+
+impl Core {
+    pub(super) fn link_up(
+        &mut self,
+        id: LinkId,
+        peer: NodeId,
+        path: LinkPath,
+        security: Security,
+        initiator: bool,
+    ) {
+        let now = self.mono();
+        self.event(ClusterEvent::LinkUp { node: peer, path, security, initiator });
+        self.links.insert(id, Link::new(peer, path, security, initiator, now));
+        if initiator && let Some(peer) = self.roster.get_mut(peer) {
+            peer.opening = false;
+        }
+        if let Some(reason) = self.no_place(id, peer, initiator) {
+            self.close_link(id, reason);
+            return;
+        }
+        if let Some(link) = self.links.get(id) {
+            self.wake_by(link.deadline());
+        }
+        if initiator {
+            let links = &self.links;
+            self.roster.entry(peer, now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+            let hello = self.hello();
+            self.send(id, ClusterMessage::Hello(hello));
+            if self.config.passcode.is_none() {
+                self.send_waiting_asks(peer);
+            }
+        }
+    }
+
+    /// Why a link that just came cannot stay; idle ones make room for it.
+    fn no_place(&mut self, id: LinkId, peer: NodeId, initiator: bool) -> Option<CloseReason> {
+        if peer == self.config.node {
+            return Some(CloseReason::Own);
+        }
+        if !initiator && self.links.guests_of(peer) > bounds::GUESTS_PER_PEER {
+            return Some(CloseReason::TooMany);
+        }
+        let guests_full = !initiator && self.links.guests() > bounds::GUESTS;
+        if guests_full || self.links.len() > bounds::LINKS {
+            match self.links.longest_idle(guests_full).filter(|other| *other != id) {
+                Some(other) => self.close_link(other, CloseReason::TooMany),
+                None => return Some(CloseReason::TooMany),
+            }
+        }
+        None
+    }
+
+    pub(super) fn open_failed(&mut self, peer: NodeId, reason: &str) {
+        let (now, jitter) = (self.mono(), self.jitter());
+        if let Some(entry) = self.roster.get_mut(peer) {
+            entry.opening = false;
+            entry.failed(now, jitter);
+        }
+        tracing::debug!(%peer, reason, "no link");
+        self.reroute_waiting_asks(peer, reason);
+    }
+
+    /// Opens a link unless one is there or on its way.
+    pub(super) fn open(&mut self, peer: NodeId) {
+        if let Some(entry) = self.roster.get_mut(peer)
+            && !std::mem::replace(&mut entry.opening, true)
+        {
+            self.out.push_back(Output::Open(peer));
+        }
+    }
+
+    /// Keeps links to some providers once this node is known to ask.
+    pub(super) fn open_eager_links(&mut self) {
+        if !self.eager || self.draining {
+            return;
+        }
+        let now = self.mono();
+        let kept = self.links.iter().filter(|(_, link)| !link.is_guest() && link.retiring.is_none()).count();
+        let opening = self.roster.iter().filter(|(_, peer)| peer.opening).count();
+        let room = bounds::EAGER_LINKS.saturating_sub(kept + opening);
+        if room == 0 {
+            return;
+        }
+        let wanted: Vec<NodeId> = self
+            .roster
+            .iter()
+            .filter(|(id, peer)| {
+                *id != self.config.node
+                    && !peer.opening
+                    && !peer.models.is_empty()
+                    && peer.refusal().is_none()
+                    && !peer.backing_off(now)
+                    && self.links.of(*id).is_none()
+            })
+            .map(|(id, _)| id)
+            .collect();
+        for peer in self.sample(wanted, room) {
+            self.open(peer);
+        }
+    }
+
+    pub(super) fn peers_seen(&mut self, records: &[PeerRecord]) {
+        let (now, me) = (self.mono(), self.config.node);
+        for record in records.iter().filter(|record| record.node_id != me) {
+            let links = &self.links;
+            let is_linked =
+                |peer| links.iter().any(|(_, link)| link.peer == peer && link.greeting == Greeting::Member);
+            if self.roster.discovered(record, now, is_linked) {
+                self.event(ClusterEvent::Discovered {
+                    node: record.node_id,
+                    name: record.display_name.clone(),
+                    models: record.capabilities.loaded_models.clone(),
+                });
+            }
+        }
+        self.open_eager_links();
+    }
+
+    pub(super) fn message(&mut self, id: LinkId, message: ClusterMessage, dialect: Dialect) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.dialect = dialect;
+        let peer = link.peer;
+        if link.pulse.hear() {
+            tracing::info!(%peer, "the peer is back");
+        }
+        match message {
+            ClusterMessage::Hello(hello) => self.hello_received(id, &hello, true),
+            ClusterMessage::HelloAck(hello) => self.hello_received(id, &hello, false),
+            ClusterMessage::Heartbeat(health) => self.heartbeat(id, &health),
+            ClusterMessage::HeartbeatAck(health) => self.heartbeat_ack(id, &health),
+            ClusterMessage::InferenceRequest(request) => self.request(id, request),
+            ClusterMessage::InferenceCancel(cancel) => self.request_cancelled(id, &cancel.request_id),
+            ClusterMessage::InferenceChunk(chunk) => self.answer_chunk(id, chunk),
+            ClusterMessage::InferenceComplete(end) => self.answer_complete(id, &end),
+            ClusterMessage::InferenceError(error) => self.answer_error(id, error),
+            _ => tracing::trace!(peer = %peer, "a message without meaning here"),
+        }
+    }
+
+    pub(super) fn malformed(&mut self, id: LinkId, error: &WireError) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        link.malformed += 1;
+        let (peer, too_many) = (link.peer, link.malformed >= bounds::MALFORMED);
+        self.counters.rejected += 1;
+        self.event(ClusterEvent::Refused { node: peer, reason: error.to_string() });
+        if too_many {
+            self.close_link(id, CloseReason::Malformed);
+        }
+    }
+
+    fn hello(&self) -> Box<Hello> {
+        self.introduction.hello(self.loaded_models(), self.date())
+    }
+
+    fn hello_received(&mut self, id: LinkId, hello: &Hello, answer: bool) {
+        let now = self.mono();
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        let (peer, was) = (link.peer, link.greeting);
+        if !answer && was == Greeting::Guest {
+            return; // An answer to a hello we never said.
+        }
+        if let Err(reason) = self.introduction.check(hello) {
+            self.counters.rejected += 1;
+            tracing::warn!(%peer, %reason, "hello refused");
+            self.event(ClusterEvent::Refused { node: peer, reason: reason.to_string() });
+            self.close_link(id, reason);
+            if let Some(entry) = self.roster.get_mut(peer) {
+                (0..6).for_each(|_| entry.failed(now, 0.5));
+            }
+            return;
+        }
+        let links = &self.links;
+        let entry = self.roster.entry(peer, now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+        entry.introduced(hello, now);
+        entry.reached();
+        if let Some(link) = self.links.get_mut(id) {
+            link.greeting = Greeting::Member;
+            link.used_at = now;
+            let deadline = link.deadline();
+            self.wake_by(deadline);
+        }
+        if answer {
+            let ack = self.hello();
+            self.send(id, ClusterMessage::HelloAck(ack));
+        }
+        if was != Greeting::Member {
+            self.settle(id, peer);
+            self.send_waiting_asks(peer);
+        }
+    }
+
+    /// At most one link per peer takes new requests: the one opened by the smaller node id, or the newer of two
+    /// opened by the same side. The other finishes what it has.
+    fn settle(&mut self, id: LinkId, peer: NodeId) {
+        let now = self.mono();
+        let opener = |link: &Link| if link.initiator { self.config.node } else { link.peer };
+        let rank =
+            |(id, link): &(LinkId, &Link)| (link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id));
+        let rivals = || {
+            self.links
+                .iter()
+                .filter(|(_, link)| link.peer == peer && !link.is_guest() && link.retiring.is_none())
+        };
+        let Some((keep, _)) = rivals().min_by_key(rank) else {
+            return;
+        };
+        let losers: Vec<LinkId> = rivals().map(|(id, _)| id).filter(|id| *id != keep).collect();
+        for loser in losers {
+            tracing::debug!(%peer, ?id, ?loser, "a second link retires");
+            if let Some(link) = self.links.get_mut(loser) {
+                link.retiring = Some(now);
+                let deadline = link.deadline();
+                self.wake_by(deadline);
+            }
+        }
+    }
+
+    fn heartbeat(&mut self, id: LinkId, health: &Health) {
+        self.take_health(id, health);
+        let ack = ClusterMessage::HeartbeatAck(self.health());
+        if self.links.get(id).is_some_and(|link| !link.outbox.has_ack()) {
+            self.send(id, ack);
+        }
+    }
+
+    fn heartbeat_ack(&mut self, id: LinkId, health: &Health) {
+        let now = self.mono();
+        if let Some(link) = self.links.get_mut(id) {
+            link.pulse.acked(now);
+        }
+        self.take_health(id, health);
+    }
+
+    fn take_health(&mut self, id: LinkId, health: &Health) {
+        let now = self.mono();
+        let Some(link) = self.links.get(id).filter(|link| link.greeting == Greeting::Member) else {
+            return;
+        };
+        if let Some(peer) = self.roster.get_mut(link.peer) {
+            peer.reported(health, now);
+        }
+    }
+
+    fn health(&self) -> Health {
+        Health {
+            device_id: self.config.device_id.clone(),
+            timestamp: self.date(),
+            thermal_level: ThermalLevel::Nominal,
+            throttle_level: if self.draining { 0 } else { 100 },
+            loaded_models: self.loaded_models(),
+            is_generating: self.slots_busy > 0,
+            queue_depth: u32::try_from(self.queue.len()).unwrap_or(u32::MAX),
+            organization_id: None,
+            owner_user_id: None,
+            ewma_tokens_per_second: self.own.speed,
+            extra: teale_wire::Extra::new(),
+        }
+    }
+
+    /// Something is due on a link: its end, or a heartbeat.
+    pub(super) fn link_due(&mut self, id: LinkId) {
+        let now = self.mono();
+        let Some(link) = self.links.get(id) else {
+            return;
+        };
+        if let Some(reason) = link_end(link, self.eager, now) {
+            self.close_link(id, reason);
+            return;
+        }
+        let health = (link.pulse.next() <= now && !link.is_guest()).then(|| self.health());
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        let was_healthy = link.is_healthy();
+        if health.is_some() {
+            link.pulse.beat(now);
+        }
+        if link.deadline() <= now {
+            link.used_at = now; // Looked at, still in use: look again an idle time from now.
+            if link.retiring.is_some() {
+                link.retiring = Some(now);
+            }
+        }
+        let peer = link.peer;
+        let (dead, sick) = (link.pulse.missed() >= bounds::MISSED_DEAD, was_healthy && !link.is_healthy());
+        if dead {
+            self.close_link(id, CloseReason::Dead);
+            return;
+        }
+        if let Some(health) = health {
+            self.send(id, ClusterMessage::Heartbeat(health));
+        }
+        if sick {
+            tracing::info!(%peer, "the peer misses heartbeats; routing leaves it out");
+            self.reroute_unbegun_asks(id);
+        }
+    }
+
+    /// Queues a message; a peer that lets too many pile up is cut off.
+    pub(super) fn send(&mut self, id: LinkId, message: ClusterMessage) {
+        let Some(link) = self.links.get_mut(id) else {
+            return;
+        };
+        match link.outbox.push(message) {
+            Ok(()) => self.out.push_back(Output::Transmit(id)),
+            Err(_) => self.close_link(id, CloseReason::NotReading),
+        }
+    }
+
+    pub(super) fn close_link(&mut self, id: LinkId, reason: CloseReason) {
+        let Some(mut link) = self.links.remove(id) else {
+            return;
+        };
+        let mut rest = Vec::new();
+        if matches!(reason, CloseReason::Shutdown | CloseReason::Idle | CloseReason::Duplicate) {
+            while let Some(taken) = link.outbox.pop() {
+                rest.push((taken.message, link.dialect));
+            }
+        }
+        self.out.push_back(Output::Close { link: id, reason, rest });
+        self.bury(link, reason.to_string());
+    }
+
+    pub(super) fn link_gone(&mut self, id: LinkId, reason: String) {
+        if let Some(link) = self.links.remove(id) {
+            self.bury(link, reason);
+        }
+    }
+
+    /// Ends everything that lived on a link.
+    fn bury(&mut self, link: Link, reason: String) {
+        let peer = link.peer;
+        self.event(ClusterEvent::LinkDown { node: peer, reason: reason.clone() });
+        // A link that retired in favour of this one has to serve on.
+        if self.links.of(peer).is_none()
+            && let Some(other) = self.links.retired(peer)
+        {
+            other.retiring = None;
+        }
+        for job in link.jobs.into_values() {
+            self.stop_job(job, Some("the link was lost"));
+        }
+        for ask in link.asks.into_values() {
+            self.ask_link_lost(ask, peer, &reason);
+        }
+        if self.links.of(peer).is_none() && self.roster.get(peer).is_some_and(|peer| !peer.opening) {
+            self.reroute_waiting_asks(peer, &reason);
+        }
+    }
+}
+
+/// Why a link has to go at this moment, if it has to.
+fn link_end(link: &Link, eager: bool, now: Duration) -> Option<CloseReason> {
+    let over = |since: Duration, limit: Duration| now >= since + limit;
+    match (link.greeting, link.retiring) {
+        (_, Some(since)) => {
+            let done = link.is_idle() && over(since.max(link.used_at), bounds::RETIRE_GRACE);
+            done.then_some(CloseReason::Duplicate)
+        }
+        (Greeting::Sent, None) => over(link.up_at, bounds::HELLO_TIMEOUT)
+            .then_some(CloseReason::NoHello)
+            .filter(|_| link.asks.is_empty()),
+        (Greeting::Guest, None) => {
+            (link.is_idle() && over(link.used_at, bounds::GUEST_IDLE)).then_some(CloseReason::Idle)
+        }
+        (Greeting::Member, None) => {
+            let unused = link.is_idle() && link.initiator && !eager;
+            (unused && over(link.used_at, bounds::LINK_IDLE)).then_some(CloseReason::Idle)
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! The cluster layer as a machine: inputs and time in, outputs and one deadline out.
+
+mod asking;
+pub mod bounds;
+mod fair_queue;
+mod greeting;
+mod input;
+mod link;
+mod linking;
+pub(crate) mod merge;
+mod outbox;
+mod overview;
+mod pulse;
+mod roster;
+mod routing;
+mod serving;
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use teale_wire::{AppleDate, ClusterMessage, Dialect, HardwareCapability, NodeId};
+
+use self::{
+    asking::Ask, fair_queue::FairQueue, greeting::Introduction, link::Links, roster::Roster, serving::Job,
+};
+pub use self::{
+    greeting::{PROTOCOL_VERSION, passcode_hash},
+    input::{AskId, CloseReason, Input, JobId, LinkId, Now, Output},
+};
+use crate::{ClusterEvent, LoadState, ModelInfo};
+
+/// How the core behaves.
+#[derive(Debug, Clone)]
+pub struct CoreConfig {
+    /// This node.
+    pub node: NodeId,
+    /// A UUID, stable per data directory.
+    pub device_id: String,
+    /// For people.
+    pub name: String,
+    /// The machine.
+    pub hardware: HardwareCapability,
+    /// Names of our own for models: alias → model id.
+    pub aliases: BTreeMap<String, String>,
+    /// Requests that may wait for a slot.
+    pub queue_limit: usize,
+    /// How long the first token may take, all attempts together.
+    pub first_token_timeout: Duration,
+    /// How long the next token may take.
+    pub next_token_timeout: Duration,
+    /// The cluster's passcode. With one, requests are served and sent only after a hello that knew it.
+    pub passcode: Option<String>,
+    /// Whether links to providers are opened before the first request.
+    pub eager_links: bool,
+}
+
+impl CoreConfig {
+    /// The defaults: no aliases, no passcode, 32 may wait, 120 s for the first token, 60 s for each next one.
+    pub fn new(node: NodeId, hardware: HardwareCapability) -> Self {
+        Self {
+            node,
+            device_id: String::new(),
+            name: String::new(),
+            hardware,
+            aliases: BTreeMap::new(),
+            queue_limit: 32,
+            first_token_timeout: Duration::from_secs(120),
+            next_token_timeout: Duration::from_secs(60),
+            passcode: None,
+            eager_links: false,
+        }
+    }
+}
+
+/// The own backend, as it last was.
+#[derive(Debug, Default)]
+struct Own {
+    models: Vec<ModelInfo>,
+    slots: usize,
+    /// Tokens per second of its answers.
+    speed: Option<f64>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    rejected: u64,
+    served: u64,
+    asked: u64,
+    strays: u64,
+}
+
+/// The machine. After each [`Core::handle`], and after each [`Core::transmit`], drain [`Core::poll`] until
+/// [`Output::Wait`].
+#[derive(Debug)]
+pub struct Core {
+    config: CoreConfig,
+    introduction: Introduction,
+    now: Now,
+    rng: StdRng,
+    links: Links,
+    roster: Roster,
+    own: Own,
+    jobs: BTreeMap<JobId, Job>,
+    queue: FairQueue,
+    asks: BTreeMap<AskId, Ask>,
+    counters: Counters,
+    next_job: u64,
+    /// Jobs that hold a slot.
+    slots_busy: usize,
+    /// Whether links to providers are kept.
+    eager: bool,
+    draining: bool,
+    /// No deadline lies before this moment.
+    wake_at: Duration,
+    out: VecDeque<Output>,
+}
+
+impl Core {
+    /// A machine at rest. `seed` feeds request ids, jitter and ties.
+    pub fn new(config: CoreConfig, seed: [u8; 32], now: Now) -> Self {
+        let introduction = Introduction {
+            device_id: config.device_id.clone(),
+            name: config.name.clone(),
+            hardware: config.hardware.clone(),
+            passcode_hash: config.passcode.as_deref().map(passcode_hash),
+            since: AppleDate::from_unix_seconds(now.unix.as_secs_f64()),
+        };
+        Self {
+            introduction,
+            now,
+            rng: StdRng::from_seed(seed),
+            links: Links::default(),
+            roster: Roster::default(),
+            own: Own::default(),
+            jobs: BTreeMap::new(),
+            queue: FairQueue::new(config.queue_limit),
+            asks: BTreeMap::new(),
+            counters: Counters::default(),
+            next_job: 0,
+            slots_busy: 0,
+            eager: config.eager_links,
+            draining: false,
+            wake_at: now.monotonic + bounds::BEAT_CALM,
+            out: VecDeque::new(),
+            config,
+        }
+    }
+
+    /// Takes one input. Time that goes backwards counts as standing still.
+    pub fn handle(&mut self, now: Now, input: Input) {
+        self.now = Now { monotonic: now.monotonic.max(self.now.monotonic), unix: now.unix };
+        match input {
+            Input::Tick => {}
+            Input::LinkUp { link, peer, path, security, initiator } => {
+                self.link_up(link, peer, path, security, initiator);
+            }
+            Input::LinkDown { link, reason } => self.link_gone(link, reason),
+            Input::OpenFailed { peer, reason } => self.open_failed(peer, &reason),
+            Input::Message { link, message, dialect } => self.message(link, message, dialect),
+            Input::Malformed { link, error } => self.malformed(link, &error),
+            Input::Unsendable { link, request, got, limit } => self.unsendable(link, &request, got, limit),
+            Input::Peers(records) => self.peers_seen(&records),
+            Input::Backend { models, slots } => self.backend_changed(models, slots),
+            Input::Chunk { job, chunk } => self.job_chunk(job, chunk),
+            Input::Done { job, result } => self.job_done(job, result),
+            Input::Ask { ask, request } => self.ask(ask, request),
+            Input::Cancel { ask } => self.ask_cancelled(ask),
+            Input::Overrun { ask } => self.ask_overrun(ask),
+            Input::Drain => self.drain(),
+            Input::Shutdown => self.shutdown(),
+        }
+        if self.now.monotonic >= self.wake_at {
+            self.run_timers();
+        }
+    }
+
+    /// The next thing to do; [`Output::Wait`] when there is nothing more.
+    pub fn poll(&mut self) -> Output {
+        let wait = || Output::Wait((self.wake_at < Duration::MAX).then_some(self.wake_at));
+        self.out.pop_front().unwrap_or_else(wait)
+    }
+
+    /// Takes the next message to send on a link, control messages before chunks, requests in turn.
+    pub fn transmit(&mut self, link: LinkId) -> Option<(ClusterMessage, Dialect)> {
+        let entry = self.links.get_mut(link)?;
+        let taken = entry.outbox.pop()?;
+        let dialect = entry.dialect;
+        if let Some(job) = taken.room {
+            self.out.push_back(Output::Pull(job));
+        }
+        Some((taken.message, dialect))
+    }
+
+    /// Whether a request's stream may be read: its link has room for another chunk.
+    pub fn has_room(&self, job: JobId) -> bool {
+        self.jobs.get(&job).is_none_or(|job_state| self.job_has_room(job, job_state))
+    }
+
+    /// Whether no request is left, own or a peer's.
+    pub fn is_idle(&self) -> bool {
+        self.asks.is_empty() && self.jobs.is_empty()
+    }
+
+    /// Whether new work is refused.
+    pub fn is_draining(&self) -> bool {
+        self.draining
+    }
+
+    /// The request of this node's own that a job answers, if it is one.
+    pub fn asker(&self, job: JobId) -> Option<AskId> {
+        self.jobs.get(&job).and_then(Job::asker)
+    }
+
+    fn mono(&self) -> Duration {
+        self.now.monotonic
+    }
+
+    fn date(&self) -> AppleDate {
+        AppleDate::from_unix_seconds(self.now.unix.as_secs_f64())
+    }
+
+    fn event(&mut self, event: ClusterEvent) {
+        self.out.push_back(Output::Event(event));
+    }
+
+    fn wake_by(&mut self, at: Duration) {
+        self.wake_at = self.wake_at.min(at);
+    }
+
+    fn jitter(&mut self) -> f64 {
+        self.rng.random()
+    }
+
+    /// The models that answer at once.
+    fn loaded_models(&self) -> Vec<String> {
+        let ready = self.own.models.iter().filter(|model| model.state == LoadState::Ready);
+        ready.map(|model| model.id.clone()).collect()
+    }
+
+    /// The name behind an alias of ours.
+    fn resolve<'a>(&'a self, asked: &'a str) -> &'a str {
+        self.config.aliases.get(asked).map_or(asked, String::as_str)
+    }
+
+    fn backend_changed(&mut self, models: Vec<ModelInfo>, slots: usize) {
+        self.own.models = models;
+        self.own.slots = slots;
+        self.pump_jobs();
+    }
+
+    fn drain(&mut self) {
+        if !std::mem::replace(&mut self.draining, true) {
+            self.refuse_queued();
+        }
+    }
+
+    fn shutdown(&mut self) {
+        self.draining = true;
+        self.fail_all_asks();
+        self.stop_all_jobs();
+        for link in self.links.ids() {
+            self.close_link(link, CloseReason::Shutdown);
+        }
+    }
+
+    /// Does everything that is due and finds the next deadline. Deadlines only ever move later without a word,
+    /// so waking too early is harmless and waking too late impossible.
+    fn run_timers(&mut self) {
+        let now = self.mono();
+        let links = self.links.ids();
+        for link in links {
+            if self.links.get(link).is_some_and(|entry| entry.deadline() <= now) {
+                self.link_due(link);
+            }
+        }
+        self.time_out_asks();
+        let (links, roster) = (&self.links, &mut self.roster);
+        roster.expire(now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+        self.open_eager_links();
+        let eager = self.eager.then(|| now + bounds::BEAT_FAST);
+        let deadlines = self.links.iter().map(|(_, link)| link.deadline());
+        let deadlines = deadlines.chain(self.asks.values().map(|ask| self.ask_deadline(ask))).chain(eager);
+        let floor = now + Duration::from_millis(1);
+        self.wake_at = deadlines.min().unwrap_or(now + bounds::BEAT_CALM).max(floor);
+    }
+}

@@ -1,0 +1,397 @@
+//! Requests at the own backend: admitted to a slot or the queue, streamed out, stopped when nobody wants them.
+
+use std::time::Duration;
+
+use teale_wire::{
+    ClusterMessage, ErrorCode, Extra, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
+    NodeId, RequestId,
+    chat::{ChatChunk, ChatRequest, Usage},
+    model_matches,
+};
+
+use super::{
+    AskId, Core, JobId, LinkId, Output, bounds,
+    link::Greeting,
+    merge::{can_merge, is_opening, merge},
+    roster::average,
+};
+use crate::{AskError, BackendError, ClusterEvent};
+
+/// Whose request it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Origin {
+    Own(AskId),
+    Peer { link: LinkId, peer: NodeId, id: RequestId },
+}
+
+impl Origin {
+    fn peer(&self) -> Option<NodeId> {
+        match self {
+            Self::Own(_) => None,
+            Self::Peer { peer, .. } => Some(*peer),
+        }
+    }
+}
+
+#[derive(Debug)]
+enum JobState {
+    /// Waits for a slot.
+    Queued(Box<ChatRequest>),
+    /// Holds a slot.
+    Running,
+    /// Nobody wants it any more; holds its slot until the stream is gone.
+    Stopping,
+}
+
+#[derive(Debug)]
+pub(super) struct Job {
+    origin: Origin,
+    state: JobState,
+    model: String,
+    streaming: bool,
+    include_usage: bool,
+    usage: Option<Usage>,
+    /// The answer to a request without streaming, as far as it is.
+    whole: Option<ChatChunk>,
+    chunks: u64,
+    first: Duration,
+}
+
+impl Job {
+    pub(super) fn asker(&self) -> Option<AskId> {
+        match self.origin {
+            Origin::Own(ask) => Some(ask),
+            Origin::Peer { .. } => None,
+        }
+    }
+}
+
+impl Core {
+    /// A peer asks.
+    pub(super) fn request(&mut self, link_id: LinkId, message: Box<InferenceRequest>) {
+        let InferenceRequest { request_id: id, mut request, streaming, .. } = *message;
+        let Some(link) = self.links.get(link_id) else {
+            return;
+        };
+        let peer = link.peer;
+        let asked = self.resolve(&request.model);
+        let model = self.own_model(asked);
+        let refusal = if link.jobs.contains_key(&id) {
+            Some((ErrorCode::InvalidRequest, "this request id is in use"))
+        } else if self.draining {
+            Some((ErrorCode::Unavailable, "the node is shutting down"))
+        } else if self.config.passcode.is_some() && link.greeting != Greeting::Member {
+            Some((ErrorCode::Unavailable, "the cluster asks for its passcode first"))
+        } else if link.jobs.len() >= bounds::REQUESTS_PER_LINK {
+            Some((ErrorCode::QueueFull, "too many requests on this link"))
+        } else if model.is_none() && self.own.models.iter().any(|model| model_matches(asked, &model.id)) {
+            Some((ErrorCode::ModelNotLoaded, "the model is not ready"))
+        } else {
+            None
+        };
+        let model = match (refusal, model) {
+            (Some((code, message)), _) => return self.send_error(link_id, id, code, message),
+            (None, None) => {
+                return self.send_error(link_id, id, ErrorCode::ModelNotLoaded, "no such model here");
+            }
+            (None, Some(model)) => model,
+        };
+        request.model = model;
+        let now = self.mono();
+        if let Some(link) = self.links.get_mut(link_id) {
+            link.used_at = now;
+        }
+        let origin = Origin::Peer { link: link_id, peer, id: id.clone() };
+        match self.admit(origin, Box::new(request), streaming) {
+            Ok(job) => {
+                if let Some(link) = self.links.get_mut(link_id) {
+                    link.jobs.insert(id, job);
+                }
+                self.pump_jobs();
+            }
+            Err(code) => self.send_error(link_id, id, code, "all slots and the queue are taken"),
+        }
+    }
+
+    fn send_error(&mut self, link: LinkId, request_id: RequestId, code: ErrorCode, message: &str) {
+        let error_message = message.to_owned();
+        let error = InferenceError { request_id, error_message, code: Some(code), extra: Extra::new() };
+        self.send(link, ClusterMessage::InferenceError(error));
+    }
+
+    /// Gives a request its place: at once where a slot is free and nobody waits, else in the queue. The caller
+    /// says [`Core::pump_jobs`] when it has noted the number.
+    pub(super) fn admit(
+        &mut self,
+        origin: Origin,
+        request: Box<ChatRequest>,
+        streaming: bool,
+    ) -> Result<JobId, ErrorCode> {
+        let id = JobId(self.next_job);
+        self.next_job += 1;
+        let who = origin.peer();
+        let include_usage = request.stream_options.as_ref().and_then(|options| options.include_usage);
+        let job = Job {
+            origin,
+            model: request.model.clone(),
+            streaming,
+            include_usage: include_usage.unwrap_or(false),
+            state: JobState::Queued(request),
+            usage: None,
+            whole: None,
+            chunks: 0,
+            first: Duration::ZERO,
+        };
+        if self.slots_busy < self.own.slots && self.queue.len() == 0 {
+            self.jobs.insert(id, job);
+            self.start_job(id);
+            return Ok(id);
+        }
+        let evicted = self.queue.push(who, id).map_err(|_| ErrorCode::QueueFull)?;
+        self.jobs.insert(id, job);
+        if let Some(evicted) = evicted {
+            self.refuse_job(evicted, ErrorCode::QueueFull, "others wait too, and the queue is full");
+        }
+        Ok(id)
+    }
+
+    /// Fills free slots from the queue.
+    pub(super) fn pump_jobs(&mut self) {
+        while self.slots_busy < self.own.slots
+            && let Some(job) = self.queue.pop()
+        {
+            self.start_job(job);
+        }
+    }
+
+    fn start_job(&mut self, id: JobId) {
+        let now = self.mono();
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        job.first = now;
+        if let JobState::Queued(request) = std::mem::replace(&mut job.state, JobState::Running) {
+            self.slots_busy += 1;
+            self.out.push_back(Output::Start { job: id, request });
+        }
+    }
+
+    pub(super) fn job_has_room(&self, id: JobId, job: &Job) -> bool {
+        match &job.origin {
+            Origin::Own(_) => true,
+            Origin::Peer { link, .. } => self.links.get(*link).is_none_or(|link| link.outbox.has_room(id)),
+        }
+    }
+
+    pub(super) fn job_chunk(&mut self, id: JobId, mut chunk: ChatChunk) {
+        let now = self.mono();
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        if !matches!(job.state, JobState::Running) {
+            return;
+        }
+        if job.chunks == 0 && !is_opening(&chunk) {
+            job.first = now;
+        }
+        job.chunks += u64::from(!is_opening(&chunk));
+        if let Some(usage) = &chunk.usage {
+            job.usage = Some(usage.clone());
+        }
+        match job.origin.clone() {
+            Origin::Own(ask) => self.ask_chunk(ask, chunk),
+            Origin::Peer { link, id: request, .. } => {
+                if chunk.usage.is_some() && !job.include_usage {
+                    if chunk.choices.is_empty() {
+                        return; // The numbers travel with inferenceComplete.
+                    }
+                    chunk.usage = None;
+                }
+                if job.streaming {
+                    self.send_chunk(link, id, request, chunk);
+                } else if let Some(full) = collect(&mut job.whole, chunk) {
+                    self.send_chunk(link, id, request, full);
+                }
+            }
+        }
+    }
+
+    fn send_chunk(&mut self, link: LinkId, job: JobId, request_id: RequestId, chunk: ChatChunk) {
+        if let Some(entry) = self.links.get_mut(link) {
+            entry.outbox.push_chunk(job, InferenceChunk { request_id, chunk, extra: Extra::new() });
+            self.out.push_back(Output::Transmit(link));
+        }
+    }
+
+    /// The stream is gone: tells whoever waits for the end, and gives the slot to the next.
+    pub(super) fn job_done(&mut self, id: JobId, result: Result<(), BackendError>) {
+        let holds_slot = |job: &Job| !matches!(job.state, JobState::Queued(_));
+        if !self.jobs.get(&id).is_some_and(holds_slot) {
+            return;
+        }
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.slots_busy = self.slots_busy.saturating_sub(1);
+        if matches!(job.state, JobState::Running) {
+            self.measure(&job);
+            match job.origin.clone() {
+                Origin::Own(ask) => match result {
+                    Ok(()) => self.ask_complete(ask, None, None),
+                    Err(error) => self.ask_failed(ask, local_error(&error)),
+                },
+                Origin::Peer { link, peer, id: request } => {
+                    self.answer_ends(id, job, link, request, peer, result);
+                }
+            }
+        }
+        self.pump_jobs();
+    }
+
+    fn answer_ends(
+        &mut self,
+        id: JobId,
+        mut job: Job,
+        link_id: LinkId,
+        request_id: RequestId,
+        peer: NodeId,
+        result: Result<(), BackendError>,
+    ) {
+        if let (Ok(()), Some(whole)) = (&result, job.whole.take()) {
+            self.send_chunk(link_id, id, request_id.clone(), whole);
+        }
+        let now = self.mono();
+        let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
+        let error = result.as_ref().err().map(ToString::to_string);
+        let message = match result {
+            Ok(()) => ClusterMessage::InferenceComplete(InferenceComplete {
+                request_id: request_id.clone(),
+                tokens_in: job.usage.as_ref().map(|usage| usage.prompt_tokens),
+                tokens_out: job.usage.as_ref().map(|usage| usage.completion_tokens),
+                extra: Extra::new(),
+            }),
+            Err(error) => {
+                let (code, error_message) = (error.code(), error.public_text());
+                let extra = Extra::new();
+                let request_id = request_id.clone();
+                ClusterMessage::InferenceError(InferenceError {
+                    request_id,
+                    error_message,
+                    code: Some(code),
+                    extra,
+                })
+            }
+        };
+        if let Some(link) = self.links.get_mut(link_id) {
+            link.jobs.remove(&request_id);
+            link.used_at = now;
+            link.outbox.push_stream(id, message);
+            self.out.push_back(Output::Transmit(link_id));
+        }
+        self.counters.served += 1;
+        self.event(ClusterEvent::Served { node: peer, model: job.model, tokens, error });
+    }
+
+    fn measure(&mut self, job: &Job) {
+        let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
+        let seconds = self.mono().saturating_sub(job.first).as_secs_f64();
+        if tokens > 1 && seconds > 0.0 {
+            self.own.speed = Some(average(self.own.speed, tokens as f64 / seconds));
+        }
+    }
+
+    /// A peer changed its mind.
+    pub(super) fn request_cancelled(&mut self, link: LinkId, request: &RequestId) {
+        if let Some(job) = self.links.get(link).and_then(|link| link.jobs.get(request)).copied() {
+            self.stop_job(job, None);
+        }
+    }
+
+    /// Ends a request nobody waits for any more. With `complaint` the peer, if it is still there, is told.
+    pub(super) fn stop_job(&mut self, id: JobId, complaint: Option<&str>) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let origin = job.origin.clone();
+        match std::mem::replace(&mut job.state, JobState::Stopping) {
+            JobState::Queued(_) => {
+                self.queue.remove(origin.peer(), id);
+                self.jobs.remove(&id);
+            }
+            JobState::Running => self.out.push_back(Output::Stop(id)),
+            JobState::Stopping => return,
+        }
+        let Origin::Peer { link: link_id, peer, id: request } = origin else {
+            return;
+        };
+        let now = self.mono();
+        if let Some(link) = self.links.get_mut(link_id) {
+            link.jobs.remove(&request);
+            link.outbox.drop_stream(id);
+            link.used_at = now;
+            if let Some(message) = complaint {
+                self.send_error(link_id, request, ErrorCode::InternalError, message);
+            }
+        }
+        let (model, tokens) =
+            self.jobs.get(&id).map_or((String::new(), 0), |job| (job.model.clone(), job.chunks));
+        self.counters.served += 1;
+        let error = Some(complaint.unwrap_or("cancelled").to_owned());
+        self.event(ClusterEvent::Served { node: peer, model, tokens, error });
+    }
+
+    /// Sends a request that only waited away.
+    fn refuse_job(&mut self, id: JobId, code: ErrorCode, message: &str) {
+        let Some(job) = self.jobs.remove(&id) else {
+            return;
+        };
+        self.queue.remove(job.origin.peer(), id);
+        match job.origin {
+            Origin::Own(ask) => {
+                let error = AskError::Provider { node: None, code, message: message.into() };
+                self.ask_failed(ask, error);
+            }
+            Origin::Peer { link, id: request, .. } => {
+                if let Some(entry) = self.links.get_mut(link) {
+                    entry.jobs.remove(&request);
+                }
+                self.send_error(link, request, code, message);
+            }
+        }
+    }
+
+    /// Peers that only wait are sent elsewhere; this node's own requests stay.
+    pub(super) fn refuse_queued(&mut self) {
+        let waits =
+            |job: &Job| matches!(job.state, JobState::Queued(_)) && matches!(job.origin, Origin::Peer { .. });
+        let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, job)| waits(job)).map(|(id, _)| *id).collect();
+        for job in waiting {
+            self.refuse_job(job, ErrorCode::Unavailable, "the node is shutting down");
+        }
+    }
+
+    pub(super) fn stop_all_jobs(&mut self) {
+        self.refuse_queued();
+        for job in self.jobs.keys().copied().collect::<Vec<_>>() {
+            self.stop_job(job, Some("the node shut down"));
+        }
+    }
+}
+
+/// Adds a chunk to a whole answer; what cannot be joined, or grew too long, is returned to be sent first.
+fn collect(whole: &mut Option<ChatChunk>, chunk: ChatChunk) -> Option<ChatChunk> {
+    match whole {
+        Some(last) if can_merge(last, &chunk, bounds::WHOLE_TEXT) => {
+            merge(last, chunk);
+            None
+        }
+        _ => whole.replace(chunk),
+    }
+}
+
+fn local_error(error: &BackendError) -> AskError {
+    match error {
+        BackendError::Timeout => AskError::Timeout,
+        error => AskError::Provider { node: None, code: error.code(), message: error.to_string() },
+    }
+}

@@ -1,0 +1,149 @@
+//! The two tasks of a link: one reads messages to the core, one writes what the core has to say.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use teale_relay_client::{RelaySession, SessionError, SessionReceiver, SessionSender};
+use teale_wire::{ClusterMessage, Dialect, RequestId, WireError};
+use tokio::sync::{Notify, oneshot};
+
+use super::shared::Shared;
+use crate::{Input, LinkId, LinkPath};
+
+/// How long the last words of a closing link may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+type Rest = Vec<(ClusterMessage, Dialect)>;
+
+/// What the driver keeps of a link.
+pub(super) struct LinkHandle {
+    /// Something waits to be sent.
+    pub(super) ready: Arc<Notify>,
+    close: oneshot::Sender<Rest>,
+}
+
+impl LinkHandle {
+    /// Sends the last words, then closes.
+    pub(super) fn close(self, rest: Rest) {
+        let _ = self.close.send(rest); // The writer is gone already: so is the link.
+    }
+}
+
+/// Starts the tasks of a session that is open.
+pub(super) fn spawn(shared: &Arc<Shared>, session: RelaySession, initiator: bool) {
+    let link = LinkId(shared.number());
+    let (peer, security) = (session.peer(), session.security());
+    let (sender, receiver) = session.split();
+    let ready = Arc::new(Notify::new());
+    let (close, closing) = oneshot::channel();
+    let handle = LinkHandle { ready: Arc::clone(&ready), close };
+    let path = LinkPath::Relay;
+    shared.link_up(link, handle, Input::LinkUp { link, peer, path, security, initiator });
+    shared.tasks.spawn(write(Arc::clone(shared), link, sender, ready, closing));
+    shared.tasks.spawn(read(Arc::clone(shared), link, receiver));
+}
+
+async fn read(shared: Arc<Shared>, link: LinkId, mut receiver: SessionReceiver) {
+    loop {
+        let received = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            received = receiver.recv() => received,
+        };
+        let bytes = match received {
+            Ok(bytes) => bytes,
+            Err(error) => return shared.link_down(link, error.to_string()),
+        };
+        match ClusterMessage::parse(&bytes) {
+            Ok((message, dialect)) => {
+                let news = matches!(
+                    message,
+                    ClusterMessage::Hello(_)
+                        | ClusterMessage::HelloAck(_)
+                        | ClusterMessage::Heartbeat(_)
+                        | ClusterMessage::HeartbeatAck(_)
+                );
+                shared.handle(Input::Message { link, message, dialect });
+                if news {
+                    shared.changed();
+                }
+            }
+            Err(error) => shared.handle(Input::Malformed { link, error }),
+        }
+    }
+}
+
+async fn write(
+    shared: Arc<Shared>,
+    link: LinkId,
+    mut sender: SessionSender,
+    ready: Arc<Notify>,
+    mut closing: oneshot::Receiver<Rest>,
+) {
+    let rest = loop {
+        let waiting = async {
+            match shared.transmit(link) {
+                Some((message, dialect)) => transmit(&shared, link, &mut sender, message, dialect).await,
+                None => {
+                    ready.notified().await;
+                    Ok(())
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            rest = &mut closing => break rest.unwrap_or_default(),
+            sent = waiting => {
+                if let Err(error) = sent {
+                    return shared.link_down(link, error.to_string());
+                }
+            }
+        }
+    };
+    let last_words = async {
+        for (message, dialect) in rest {
+            if transmit(&shared, link, &mut sender, message, dialect).await.is_err() {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
+    sender.close();
+}
+
+/// Sends one message. One that is too big for the carrier costs its request, not the link.
+async fn transmit(
+    shared: &Shared,
+    link: LinkId,
+    sender: &mut SessionSender,
+    message: ClusterMessage,
+    dialect: Dialect,
+) -> Result<(), SessionError> {
+    let sent = match message.encode(dialect) {
+        Ok(bytes) => sender.send(Bytes::from(bytes)).await,
+        Err(WireError::TooBig { got, limit, .. }) => {
+            Err(SessionError::TooBig { got: got.unwrap_or(usize::MAX), limit })
+        }
+        Err(error) => {
+            tracing::error!(%error, kind = message.kind(), "a message that cannot be written");
+            return Ok(());
+        }
+    };
+    match sent {
+        Err(SessionError::TooBig { got, limit }) => {
+            tracing::warn!(got, limit, kind = message.kind(), "a message does not fit the carrier");
+            if let Some(request) = request_of(&message) {
+                shared.handle(Input::Unsendable { link, request, got, limit });
+            }
+            Ok(())
+        }
+        other => other,
+    }
+}
+
+fn request_of(message: &ClusterMessage) -> Option<RequestId> {
+    match message {
+        ClusterMessage::InferenceRequest(request) => Some(request.request_id.clone()),
+        ClusterMessage::InferenceChunk(chunk) => Some(chunk.request_id.clone()),
+        _ => None,
+    }
+}

@@ -1,0 +1,201 @@
+//! Relays as a carrier: who is there, sessions out, sessions in.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use teale_relay_client::{
+    IncomingSession, RelayClient, RelayConfig, RelayEvent, RelayEvents, RelaySession, RelayStatus,
+};
+use teale_wire::{NodeCapabilities, NodeId, PeerRecord};
+use tokio::{
+    sync::{Semaphore, mpsc},
+    time::Instant,
+};
+
+use super::{link, shared::Shared};
+use crate::{ClusterEvent, Input, bounds};
+
+/// How long opening a session may take, handshake included.
+const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a peer's handshake may take.
+const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Sessions being opened by peers at once; beyond it they are dropped.
+const ACCEPTING: usize = 128;
+/// How long an on-demand discovery may take.
+const DISCOVER_TIMEOUT: Duration = Duration::from_secs(12);
+
+/// A peer as a relay described it.
+struct Listing {
+    relay: usize,
+    record: PeerRecord,
+    seen: Instant,
+}
+
+/// All relays, and which of them knows whom.
+pub(super) struct Relays {
+    clients: Vec<(RelayClient, NodeCapabilities)>,
+    /// At most [`bounds::PEERS`] per relay.
+    listings: Mutex<HashMap<(NodeId, usize), Listing>>,
+    accepting: Arc<Semaphore>,
+}
+
+impl Relays {
+    /// Connects to all of them; the events are for [`Relays::follow`].
+    pub(super) fn connect(configs: Vec<RelayConfig>) -> (Arc<Self>, Vec<(String, RelayEvents)>) {
+        let mut clients = Vec::new();
+        let mut events = Vec::new();
+        for config in configs {
+            let (url, capabilities) = (config.url.clone(), config.capabilities.clone());
+            let (client, news) = RelayClient::spawn(config);
+            clients.push((client, capabilities));
+            events.push((url, news));
+        }
+        let accepting = Arc::new(Semaphore::new(ACCEPTING));
+        (Arc::new(Self { clients, listings: Mutex::new(HashMap::new()), accepting }), events)
+    }
+
+    pub(super) fn status(&self) -> Vec<RelayStatus> {
+        self.clients.iter().map(|(client, _)| client.status()).collect()
+    }
+
+    /// Tells every relay what this node can do, each on top of what its config said of the machine.
+    pub(super) fn announce(&self, change: impl Fn(&mut NodeCapabilities)) {
+        for (client, base) in &self.clients {
+            let mut capabilities = base.clone();
+            change(&mut capabilities);
+            client.set_capabilities(capabilities);
+        }
+    }
+
+    /// Asks every relay who is there; the answers arrive as events too.
+    pub(super) async fn discover(&self, shared: &Shared) {
+        let asked = self.clients.iter().enumerate().map(|(relay, (client, _))| async move {
+            match client.discover(None, DISCOVER_TIMEOUT).await {
+                Ok(records) => self.seen(shared, relay, records),
+                Err(error) => tracing::debug!(%error, "discovery failed"),
+            }
+        });
+        futures_util::future::join_all(asked).await;
+    }
+
+    pub(super) async fn shutdown(&self) {
+        futures_util::future::join_all(self.clients.iter().map(|(client, _)| client.shutdown())).await;
+    }
+
+    fn seen(&self, shared: &Shared, relay: usize, records: Vec<PeerRecord>) {
+        let now = Instant::now();
+        let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        listings.retain(|_, listing| now.duration_since(listing.seen) < bounds::PEER_TTL);
+        for record in &records {
+            let key = (record.node_id, relay);
+            if listings.len() < bounds::PEERS * self.clients.len() || listings.contains_key(&key) {
+                listings.insert(key, Listing { relay, record: record.clone(), seen: now });
+            }
+        }
+        drop(listings);
+        shared.handle(Input::Peers(records));
+        shared.changed();
+    }
+
+    fn ways_to(&self, peer: NodeId) -> Vec<(usize, PeerRecord)> {
+        let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+        let ways = (0..self.clients.len()).filter_map(|relay| listings.get(&(peer, relay)));
+        ways.map(|listing| (listing.relay, listing.record.clone())).collect()
+    }
+
+    /// Opens the links the core wants, each in a task of its own.
+    pub(super) async fn open_wanted(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        mut wanted: mpsc::Receiver<NodeId>,
+    ) {
+        loop {
+            let peer = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                peer = wanted.recv() => peer,
+            };
+            let Some(peer) = peer else { return };
+            let (relays, opener) = (Arc::clone(&self), Arc::clone(&shared));
+            shared.tasks.spawn(async move {
+                let opened = tokio::select! {
+                    () = opener.stop.cancelled() => return,
+                    opened = relays.open(peer) => opened,
+                };
+                match opened {
+                    Ok(session) => link::spawn(&opener, session, true),
+                    Err(reason) => opener.handle(Input::OpenFailed { peer, reason }),
+                }
+            });
+        }
+    }
+
+    async fn open(&self, peer: NodeId) -> Result<RelaySession, String> {
+        let mut reason = "no relay knows the peer".to_owned();
+        for (relay, record) in self.ways_to(peer) {
+            let Some((client, _)) = self.clients.get(relay) else { continue };
+            match client.open(&record, OPEN_TIMEOUT).await {
+                Ok(session) => return Ok(session),
+                Err(error) => reason = error.to_string(),
+            }
+        }
+        Err(reason)
+    }
+
+    /// Brings one relay's news to the core, until the relay client or the cluster ends.
+    pub(super) async fn follow(
+        self: Arc<Self>,
+        shared: Arc<Shared>,
+        relay: usize,
+        url: String,
+        mut news: RelayEvents,
+    ) {
+        loop {
+            let event = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                event = news.next() => event,
+            };
+            let Some(event) = event else { return };
+            let tell = |event| {
+                let _ = shared.events.send(event); // Nobody listening is fine.
+            };
+            match event {
+                RelayEvent::Registered => tell(ClusterEvent::Registered { relay: url.clone() }),
+                RelayEvent::Disconnected { reason, retry_in } => {
+                    tell(ClusterEvent::RelayLost { relay: url.clone(), reason, retry_in });
+                }
+                RelayEvent::Peers(records) => self.seen(&shared, relay, records),
+                RelayEvent::Incoming(session) => self.accept(&shared, session),
+                RelayEvent::Rejected { peer, error } => {
+                    shared.count_rejected();
+                    tell(ClusterEvent::Refused { node: peer, reason: error.to_string() });
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn accept(&self, shared: &Arc<Shared>, session: IncomingSession) {
+        let Ok(permit) = Arc::clone(&self.accepting).try_acquire_owned() else {
+            tracing::warn!(peer = %session.peer(), "too many sessions are being opened; one is dropped");
+            return;
+        };
+        let shared = Arc::clone(shared);
+        let tasks = shared.tasks.clone();
+        tasks.spawn(async move {
+            let peer = session.peer();
+            let accepted = tokio::select! {
+                () = shared.stop.cancelled() => return,
+                accepted = tokio::time::timeout(ACCEPT_TIMEOUT, session.accept()) => accepted,
+            };
+            drop(permit);
+            match accepted {
+                Ok(Ok(session)) => link::spawn(&shared, session, false),
+                Ok(Err(error)) => tracing::debug!(%peer, %error, "a session was not accepted"),
+                Err(_) => tracing::debug!(%peer, "a handshake took too long"),
+            }
+        });
+    }
+}

@@ -1,0 +1,308 @@
+//! The core behind a lock, and what its outputs do.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+
+use teale_wire::{ClusterMessage, Dialect, NodeId, chat::ChatRequest};
+use tokio::{
+    runtime::Handle,
+    sync::{Notify, broadcast, mpsc, watch},
+    time::Instant,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{
+    answer::{AnswerBuffer, Pending, Source},
+    job,
+    link::LinkHandle,
+};
+use crate::{AskError, AskId, Backend, ClusterEvent, Core, Input, JobId, LinkId, Now, Output};
+
+/// News a slow reader may miss.
+const EVENTS: usize = 256;
+/// Links waiting to be opened; the core opens at most one per peer, and this many peers at once are served.
+const OPENINGS: usize = 1024;
+
+/// What a running request's task listens to.
+pub(super) struct JobHandle {
+    pub(super) stop: CancellationToken,
+    pub(super) pull: Arc<Notify>,
+}
+
+struct State {
+    core: Core,
+    links: HashMap<LinkId, LinkHandle>,
+    jobs: HashMap<JobId, JobHandle>,
+    asks: HashMap<AskId, Arc<AnswerBuffer>>,
+    wake_at: Option<Duration>,
+}
+
+/// One lock around the core. Held only for as long as the core computes, never across an await: whoever has an
+/// input brings it himself, and its outputs are wake-ups, so that a chunk needs no task of its own on its way.
+pub(super) struct Shared {
+    state: Mutex<State>,
+    me: Weak<Shared>,
+    start: Instant,
+    next: AtomicU64,
+    runtime: Handle,
+    pub(super) backend: Option<Arc<dyn Backend>>,
+    pub(super) tasks: TaskTracker,
+    /// Fires at the very end.
+    pub(super) stop: CancellationToken,
+    pub(super) events: broadcast::Sender<ClusterEvent>,
+    /// Peers to which a link is wanted.
+    openings: mpsc::Sender<NodeId>,
+    /// The next deadline came nearer.
+    pub(super) timer: Notify,
+    /// Counts whatever may have changed who can answer.
+    pub(super) changed: watch::Sender<u64>,
+    /// A request ended.
+    pub(super) ended: Notify,
+}
+
+impl Shared {
+    pub(super) fn new(
+        make: impl FnOnce(Now) -> Core,
+        backend: Option<Arc<dyn Backend>>,
+    ) -> (Arc<Self>, mpsc::Receiver<NodeId>) {
+        let (openings, wanted) = mpsc::channel(OPENINGS);
+        let start = Instant::now();
+        let shared = Arc::new_cyclic(|me| Self {
+            state: Mutex::new(State {
+                core: make(now(start)),
+                links: HashMap::new(),
+                jobs: HashMap::new(),
+                asks: HashMap::new(),
+                wake_at: None,
+            }),
+            me: me.clone(),
+            start,
+            next: AtomicU64::new(1),
+            runtime: Handle::current(),
+            backend,
+            tasks: TaskTracker::new(),
+            stop: CancellationToken::new(),
+            events: broadcast::channel(EVENTS).0,
+            openings,
+            timer: Notify::new(),
+            changed: watch::channel(0).0,
+            ended: Notify::new(),
+        });
+        (shared, wanted)
+    }
+
+    pub(super) fn number(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at the core.
+    pub(super) fn look<T>(&self, look: impl FnOnce(&Core) -> T) -> T {
+        look(&self.lock().core)
+    }
+
+    pub(super) fn count_rejected(&self) {
+        self.lock().core.count_rejected();
+    }
+
+    /// Brings an input to the core and does what it says.
+    pub(super) fn handle(&self, input: Input) {
+        let mut state = self.lock();
+        state.core.handle(now(self.start), input);
+        self.drain(&mut state);
+    }
+
+    /// Brings a chunk; false when the link has no room for another one.
+    pub(super) fn chunk(&self, job: JobId, chunk: teale_wire::chat::ChatChunk) -> bool {
+        let mut state = self.lock();
+        state.core.handle(now(self.start), Input::Chunk { job, chunk });
+        self.drain(&mut state);
+        state.core.has_room(job)
+    }
+
+    pub(super) fn has_room(&self, job: JobId) -> bool {
+        self.lock().core.has_room(job)
+    }
+
+    pub(super) fn job_done(&self, job: JobId, result: Result<(), crate::BackendError>) {
+        let mut state = self.lock();
+        state.jobs.remove(&job);
+        state.core.handle(now(self.start), Input::Done { job, result });
+        self.drain(&mut state);
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
+    pub(super) fn transmit(&self, link: LinkId) -> Option<(ClusterMessage, Dialect)> {
+        let mut state = self.lock();
+        let message = state.core.transmit(link);
+        self.drain(&mut state);
+        message
+    }
+
+    pub(super) fn ask(&self, request: ChatRequest) -> Pending {
+        let ask = AskId(self.number());
+        let buffer = Arc::new(AnswerBuffer::default());
+        let mut state = self.lock();
+        state.asks.insert(ask, Arc::clone(&buffer));
+        state.core.handle(now(self.start), Input::Ask { ask, request: Box::new(request) });
+        self.drain(&mut state);
+        Pending { ask, buffer, shared: self.me.clone() }
+    }
+
+    /// Tells the core of a link, with its handle in place before the core speaks of it.
+    pub(super) fn link_up(&self, link: LinkId, handle: LinkHandle, input: Input) {
+        let mut state = self.lock();
+        state.links.insert(link, handle);
+        state.core.handle(now(self.start), input);
+        self.drain(&mut state);
+        drop(state);
+        self.changed();
+    }
+
+    pub(super) fn link_down(&self, link: LinkId, reason: String) {
+        let mut state = self.lock();
+        state.links.remove(&link);
+        state.core.handle(now(self.start), Input::LinkDown { link, reason });
+        self.drain(&mut state);
+        drop(state);
+        self.changed();
+    }
+
+    pub(super) fn changed(&self) {
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Waits for deadlines and brings them to the core, until the end.
+    pub(super) async fn run_timer(&self) {
+        loop {
+            let wake_at = self.lock().wake_at;
+            let sleep = async {
+                match wake_at {
+                    Some(at) => tokio::time::sleep_until(self.start + at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = self.stop.cancelled() => return,
+                () = self.timer.notified() => {}
+                () = sleep => {
+                    self.handle(Input::Tick);
+                    self.changed();
+                }
+            }
+        }
+    }
+
+    fn drain(&self, state: &mut State) {
+        loop {
+            match state.core.poll() {
+                Output::Wait(at) => {
+                    if at < state.wake_at || state.wake_at.is_none() {
+                        self.timer.notify_one();
+                    }
+                    state.wake_at = at;
+                    return;
+                }
+                output => self.act(state, output),
+            }
+        }
+    }
+
+    fn act(&self, state: &mut State, output: Output) {
+        match output {
+            Output::Open(peer) => {
+                if let Err(error) = self.openings.try_send(peer) {
+                    tracing::debug!(%error, "a link cannot be opened now");
+                    let reason = "too many links are being opened".to_owned();
+                    state.core.handle(now(self.start), Input::OpenFailed { peer, reason });
+                }
+            }
+            Output::Close { link, reason, rest } => {
+                if let Some(handle) = state.links.remove(&link) {
+                    tracing::debug!(?link, %reason, "closing a link");
+                    handle.close(rest);
+                }
+            }
+            Output::Transmit(link) => {
+                if let Some(handle) = state.links.get(&link) {
+                    handle.ready.notify_one();
+                }
+            }
+            Output::Start { job, request } => self.start(state, job, request),
+            Output::Stop(job) => {
+                if let Some(handle) = state.jobs.get(&job) {
+                    handle.stop.cancel();
+                }
+            }
+            Output::Pull(job) => {
+                if let Some(handle) = state.jobs.get(&job) {
+                    handle.pull.notify_one();
+                }
+            }
+            Output::Begin { ask, node, path, security } => {
+                if let Some(buffer) = state.asks.get(&ask) {
+                    buffer.begin(Source { node, path, security });
+                }
+            }
+            Output::Deliver { ask, chunk } => {
+                if let Some(buffer) = state.asks.get(&ask)
+                    && buffer.push(chunk).is_err()
+                {
+                    state.core.handle(now(self.start), Input::Overrun { ask });
+                }
+            }
+            Output::End { ask, result } => self.end(state, ask, result),
+            Output::Event(event) => {
+                let _ = self.events.send(event); // Nobody listening is fine.
+            }
+            Output::Wait(_) => {}
+        }
+    }
+
+    fn end(&self, state: &mut State, ask: AskId, result: Result<(), AskError>) {
+        if let Some(buffer) = state.asks.remove(&ask) {
+            buffer.end(result);
+        }
+        self.ended.notify_waiters();
+    }
+
+    /// The user lost interest: the core hears of it, the buffer is let go.
+    pub(super) fn cancel(&self, ask: AskId) {
+        let mut state = self.lock();
+        state.asks.remove(&ask);
+        state.core.handle(now(self.start), Input::Cancel { ask });
+        self.drain(&mut state);
+        drop(state);
+        self.ended.notify_waiters();
+    }
+
+    fn start(&self, state: &mut State, job: JobId, request: Box<ChatRequest>) {
+        let (Some(backend), Some(shared)) = (self.backend.clone(), self.me.upgrade()) else {
+            return;
+        };
+        let handle = JobHandle { stop: CancellationToken::new(), pull: Arc::new(Notify::new()) };
+        let reader = state.core.asker(job).and_then(|ask| state.asks.get(&ask)).map(Arc::clone);
+        let stop = handle.stop.clone();
+        let pull = Arc::clone(&handle.pull);
+        state.jobs.insert(job, handle);
+        let run = job::run(shared, backend, job, request, reader, stop, pull);
+        self.tasks.spawn_on(run, &self.runtime);
+    }
+}
+
+fn now(start: Instant) -> Now {
+    Now {
+        monotonic: start.elapsed(),
+        unix: SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default(),
+    }
+}

@@ -1,0 +1,170 @@
+//! Random schedules of requests, cancels, dying links, stuck links and dying nodes. Whatever happens: each request
+//! ends exactly once, no slot leaks, the text of an answer is a prefix of what the provider said, and all of it when
+//! the answer ended well.
+
+mod world;
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use teale_cluster::AskId;
+use world::{World, ms, request, secs, whole};
+
+#[derive(Debug, Clone)]
+enum Step {
+    Ask { from: usize, tokens: u64 },
+    Hang { from: usize },
+    Break { from: usize, tokens: u64 },
+    Cancel { which: usize },
+    Cut { node: usize, which: usize },
+    Stick { node: usize, which: usize },
+    Unstick { node: usize },
+    Mute { from: usize, to: usize },
+    Unmute,
+    Link { from: usize, to: usize },
+    Kill { node: usize },
+    Revive { node: usize },
+    Discover,
+    Wait { ms: u64 },
+}
+
+const NODES: usize = 4;
+
+fn step() -> impl Strategy<Value = Step> {
+    let node = 0..NODES;
+    prop_oneof![
+        8 => (node.clone(), 0..40u64).prop_map(|(from, tokens)| Step::Ask { from, tokens }),
+        1 => node.clone().prop_map(|from| Step::Hang { from }),
+        1 => (node.clone(), 0..5u64).prop_map(|(from, tokens)| Step::Break { from, tokens }),
+        3 => (0..64usize).prop_map(|which| Step::Cancel { which }),
+        2 => (node.clone(), 0..8usize).prop_map(|(node, which)| Step::Cut { node, which }),
+        2 => (node.clone(), 0..8usize).prop_map(|(node, which)| Step::Stick { node, which }),
+        2 => node.clone().prop_map(|node| Step::Unstick { node }),
+        1 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::Mute { from, to }),
+        1 => Just(Step::Unmute),
+        1 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::Link { from, to }),
+        1 => node.clone().prop_map(|node| Step::Kill { node }),
+        2 => node.prop_map(|node| Step::Revive { node }),
+        1 => Just(Step::Discover),
+        8 => (1..3000u64).prop_map(|ms| Step::Wait { ms }),
+    ]
+}
+
+struct Run {
+    world: World,
+    /// Who asked, and how many tokens the answer would have.
+    asks: BTreeMap<AskId, (usize, u64)>,
+}
+
+impl Run {
+    fn new() -> Self {
+        let mut world = World::new();
+        for slots in [2, 1, 0, 1] {
+            world.add(slots, |config| {
+                config.queue_limit = 3;
+                config.first_token_timeout = secs(30);
+                config.next_token_timeout = secs(20);
+            });
+        }
+        world.discover();
+        Self { world, asks: BTreeMap::new() }
+    }
+
+    fn ask(&mut self, from: usize, script: &str, tokens: u64) {
+        if self.world.nodes[from].up {
+            let ask = self.world.ask(from, request(script));
+            self.asks.insert(ask, (from, tokens));
+        }
+    }
+
+    fn take(&mut self, step: Step) {
+        let world = &mut self.world;
+        match step {
+            Step::Ask { from, tokens } => self.ask(from, &tokens.to_string(), tokens),
+            Step::Hang { from } => self.ask(from, "hang", 0),
+            Step::Break { from, tokens } => self.ask(from, &format!("break {tokens}"), tokens),
+            Step::Cancel { which } => {
+                if let Some((ask, (from, _))) = self.asks.iter().nth(which)
+                    && !world.answer(*from, *ask).cancelled
+                    && world.answer(*from, *ask).ends == 0
+                {
+                    world.cancel(*from, *ask);
+                }
+            }
+            Step::Cut { node, which } => {
+                if let Some(link) = world.links(node).get(which).copied() {
+                    world.cut(node, link);
+                }
+            }
+            Step::Stick { node, which } => {
+                if let Some(link) = world.links(node).get(which).copied() {
+                    world.nodes[node].stuck.insert(link);
+                }
+            }
+            Step::Unstick { node } => {
+                for link in world.links(node) {
+                    world.unstick(node, link);
+                }
+            }
+            Step::Mute { from, to } => drop(world.mute.insert((from, to))),
+            Step::Unmute => self.restore_sound(),
+            Step::Link { from, to } => {
+                if from != to && world.nodes[from].up && world.nodes[to].up {
+                    world.link(from, to);
+                }
+            }
+            Step::Kill { node } => world.kill(node),
+            Step::Revive { node } => world.nodes[node].up = true,
+            Step::Discover => world.discover(),
+            Step::Wait { ms: time } => world.run_for(ms(time)),
+        }
+    }
+
+    /// An ordered link that lost messages is not a link any more: it goes down.
+    fn restore_sound(&mut self) {
+        for (from, _) in std::mem::take(&mut self.world.mute) {
+            for link in self.world.links(from) {
+                self.world.cut(from, link);
+            }
+        }
+    }
+
+    fn finish(mut self) {
+        self.restore_sound();
+        for node in 0..NODES {
+            self.world.nodes[node].up = true;
+            for link in self.world.links(node) {
+                self.world.unstick(node, link);
+            }
+        }
+        self.world.run_for(secs(300));
+        for (ask, (from, tokens)) in &self.asks {
+            let answer = self.world.answer(*from, *ask);
+            assert_eq!(answer.ends, usize::from(!answer.cancelled), "{ask:?}: {answer:?}");
+            assert!(whole(*tokens).starts_with(&answer.text()), "{ask:?}: {}", answer.text());
+            if answer.end == Some(Ok(())) {
+                assert_eq!(answer.text(), whole(*tokens), "{ask:?}");
+                assert_eq!(answer.chunks.iter().filter(|chunk| chunk.usage.is_some()).count(), 1, "{ask:?}");
+            }
+        }
+        for node in &self.world.nodes {
+            assert!(node.core.is_idle());
+            let status = node.core.status();
+            assert_eq!((status.slots_busy, status.queued), (0, 0));
+            assert!(node.core.peers().iter().all(|peer| peer.in_flight == 0));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 256, max_shrink_iters: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_request_ends_once_and_no_slot_leaks(steps in prop::collection::vec(step(), 1..80)) {
+        let mut run = Run::new();
+        for step in steps {
+            run.take(step);
+        }
+        run.finish();
+    }
+}

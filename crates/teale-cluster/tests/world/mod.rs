@@ -1,0 +1,553 @@
+//! A world in a box: several cores, links with delay and loss, scripted backends, virtual time.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use teale_cluster::{
+    AskError, AskId, BackendError, CloseReason, ClusterEvent, Core, CoreConfig, Input, JobId, LinkId,
+    LinkPath, LoadState, ModelInfo, Now, Output,
+};
+use teale_relay_client::Security;
+use teale_wire::{
+    AppleDate, ClusterMessage, Dialect, Extra, HardwareCapability, NodeCapabilities, NodeId, PeerRecord,
+    chat::{ChatChunk, ChatMessage, ChatRequest, ChunkChoice, Delta, Usage},
+};
+
+pub const MODEL: &str = "org/Model-1";
+pub const SEALED: Security = Security::Sealed { verified: true, handshake_hash: [1; 32] };
+const DELAY: Duration = Duration::from_millis(10);
+const UNIX: Duration = Duration::from_secs(1_713_100_000);
+
+pub fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+pub fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub fn node(n: u8) -> NodeId {
+    NodeId::from_bytes([n; 32])
+}
+
+pub fn hardware() -> HardwareCapability {
+    HardwareCapability {
+        chip_family: "intelCPU".into(),
+        chip_name: "test".into(),
+        total_ram_gb: 16.0,
+        gpu_core_count: 0,
+        memory_bandwidth_gbs: 40.0,
+        tier: 2,
+        gpu_backend: Some("cpu".into()),
+        platform: Some("linux".into()),
+        gpu_vram_gb: None,
+        extra: Extra::new(),
+    }
+}
+
+/// A request for `tokens` tokens. Other words: `fail` fails at once, `break N` after N tokens, `hang` never speaks.
+pub fn request(script: &str) -> ChatRequest {
+    ChatRequest {
+        model: MODEL.into(),
+        messages: vec![ChatMessage::text("user", script)],
+        ..ChatRequest::default()
+    }
+}
+
+pub fn chunk(text: Option<&str>, role: Option<&str>, finish: Option<&str>) -> ChatChunk {
+    let delta =
+        Delta { role: role.map(str::to_owned), content: text.map(str::to_owned), extra: Extra::new() };
+    let finish_reason = finish.map(str::to_owned);
+    ChatChunk {
+        id: "chatcmpl-1".into(),
+        object: "chat.completion.chunk".into(),
+        created: 1_713_100_000,
+        model: MODEL.into(),
+        choices: vec![ChunkChoice { index: 0, delta, finish_reason, extra: Extra::new() }],
+        usage: None,
+        extra: Extra::new(),
+    }
+}
+
+pub fn usage_chunk(prompt: u64, completion: u64) -> ChatChunk {
+    let usage = Usage {
+        prompt_tokens: prompt,
+        completion_tokens: completion,
+        total_tokens: prompt + completion,
+        extra: Extra::new(),
+    };
+    ChatChunk { choices: Vec::new(), usage: Some(usage), ..chunk(None, None, None) }
+}
+
+/// The text a whole answer of `tokens` tokens has.
+pub fn whole(tokens: u64) -> String {
+    (0..tokens).map(|n| format!("t{n} ")).collect()
+}
+
+/// What an asker saw.
+#[derive(Debug, Default, Clone)]
+pub struct Answer {
+    pub begun: Option<(Option<NodeId>, Duration)>,
+    pub chunks: Vec<ChatChunk>,
+    pub end: Option<Result<(), AskError>>,
+    pub ends: usize,
+    pub ended_at: Duration,
+    pub cancelled: bool,
+}
+
+impl Answer {
+    pub fn text(&self) -> String {
+        let choices = self.chunks.iter().flat_map(|chunk| &chunk.choices);
+        choices.filter_map(|choice| choice.delta.content.as_deref()).collect()
+    }
+
+    pub fn usage(&self) -> Option<&Usage> {
+        self.chunks.iter().find_map(|chunk| chunk.usage.as_ref())
+    }
+}
+
+#[derive(Debug)]
+struct Job {
+    script: Vec<Result<ChatChunk, BackendError>>,
+    at: usize,
+    hang: bool,
+    waiting: bool,
+}
+
+pub struct Node {
+    pub core: Core,
+    pub id: NodeId,
+    pub up: bool,
+    pub token_time: Duration,
+    pub answers: BTreeMap<AskId, Answer>,
+    pub events: Vec<ClusterEvent>,
+    pub closed: Vec<(LinkId, CloseReason)>,
+    pub opened: Vec<NodeId>,
+    /// Requests the backend was given, in order: the last message of each.
+    pub started: Vec<String>,
+    pub stopped: usize,
+    pub most_running: usize,
+    slots: usize,
+    links: BTreeMap<LinkId, (usize, LinkId)>,
+    /// Links that take no more messages for now.
+    pub stuck: BTreeSet<LinkId>,
+    jobs: BTreeMap<JobId, Job>,
+    timer: Option<Duration>,
+}
+
+#[derive(Debug)]
+enum Event {
+    Deliver { node: usize, link: LinkId, bytes: Vec<u8> },
+    Down { node: usize, link: LinkId },
+    Open { node: usize, peer: NodeId },
+    Job { node: usize, job: JobId },
+    Freed { node: usize, job: JobId },
+    Timer { node: usize },
+}
+
+pub struct World {
+    pub now: Duration,
+    pub nodes: Vec<Node>,
+    /// Node pairs between which messages vanish.
+    pub mute: BTreeSet<(usize, usize)>,
+    /// Every message, as sent: time, from, to, JSON.
+    pub wire: Vec<(Duration, usize, usize, String)>,
+    queue: BTreeMap<(Duration, u64), Event>,
+    next: u64,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            now: Duration::ZERO,
+            nodes: Vec::new(),
+            mute: BTreeSet::new(),
+            wire: Vec::new(),
+            queue: BTreeMap::new(),
+            next: 0,
+        }
+    }
+
+    pub fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    pub fn add(&mut self, slots: usize, change: impl FnOnce(&mut CoreConfig)) -> usize {
+        let index = self.nodes.len();
+        let id = node(index as u8 + 1);
+        let mut config = CoreConfig::new(id, hardware());
+        config.device_id = format!("device-{index}");
+        config.name = format!("node {index}");
+        change(&mut config);
+        self.nodes.push(Node {
+            core: Core::new(config, [index as u8; 32], self.clock()),
+            id,
+            up: true,
+            token_time: ms(20),
+            answers: BTreeMap::new(),
+            events: Vec::new(),
+            closed: Vec::new(),
+            opened: Vec::new(),
+            started: Vec::new(),
+            stopped: 0,
+            most_running: 0,
+            slots,
+            links: BTreeMap::new(),
+            stuck: BTreeSet::new(),
+            jobs: BTreeMap::new(),
+            timer: None,
+        });
+        let models = (slots > 0).then(|| ready(MODEL)).into_iter().collect();
+        self.input(index, Input::Backend { models, slots });
+        index
+    }
+
+    pub fn provider(&mut self, slots: usize) -> usize {
+        self.add(slots, |_| {})
+    }
+
+    pub fn consumer(&mut self) -> usize {
+        self.add(0, |_| {})
+    }
+
+    pub fn clock(&self) -> Now {
+        Now { monotonic: self.now, unix: UNIX + self.now }
+    }
+
+    /// Everybody hears of everybody, as from a relay.
+    pub fn discover(&mut self) {
+        for index in 0..self.nodes.len() {
+            let records = self.nodes.iter().filter(|node| node.up).map(record).collect();
+            self.input(index, Input::Peers(records));
+        }
+    }
+
+    pub fn input(&mut self, index: usize, input: Input) {
+        let clock = self.clock();
+        self.nodes[index].core.handle(clock, input);
+        self.drain(index);
+    }
+
+    pub fn ask(&mut self, index: usize, request: ChatRequest) -> AskId {
+        let ask = AskId(self.number());
+        self.nodes[index].answers.insert(ask, Answer::default());
+        self.input(index, Input::Ask { ask, request: Box::new(request) });
+        ask
+    }
+
+    pub fn cancel(&mut self, index: usize, ask: AskId) {
+        self.nodes[index].answers.get_mut(&ask).unwrap().cancelled = true;
+        self.input(index, Input::Cancel { ask });
+    }
+
+    pub fn answer(&self, index: usize, ask: AskId) -> &Answer {
+        &self.nodes[index].answers[&ask]
+    }
+
+    pub fn links(&self, index: usize) -> Vec<LinkId> {
+        self.nodes[index].links.keys().copied().collect()
+    }
+
+    /// A link that `from` opens; both sides see it now.
+    pub fn link(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        let (ours, theirs) = (LinkId(self.number()), LinkId(self.number()));
+        self.nodes[from].links.insert(ours, (to, theirs));
+        self.nodes[to].links.insert(theirs, (from, ours));
+        let up = |link, peer, initiator| Input::LinkUp {
+            link,
+            peer,
+            path: LinkPath::Relay,
+            security: SEALED,
+            initiator,
+        };
+        let (a, b) = (self.nodes[from].id, self.nodes[to].id);
+        self.input(to, up(theirs, a, false));
+        self.input(from, up(ours, b, true));
+        (ours, theirs)
+    }
+
+    /// A link of somebody who is no core: what it hears ends up in `wire` only.
+    pub fn stranger(&mut self, to: usize, who: NodeId) -> LinkId {
+        let link = LinkId(self.number());
+        let path = LinkPath::Relay;
+        self.input(
+            to,
+            Input::LinkUp { link, peer: who, path, security: Security::Plaintext, initiator: false },
+        );
+        link
+    }
+
+    pub fn say(&mut self, to: usize, link: LinkId, text: &str) {
+        let input = match ClusterMessage::parse(text.as_bytes()) {
+            Ok((message, dialect)) => Input::Message { link, message, dialect },
+            Err(error) => Input::Malformed { link, error },
+        };
+        self.input(to, input);
+    }
+
+    /// What a core would send on a link, taken without delivering it.
+    pub fn take(&mut self, index: usize, link: LinkId) -> Vec<String> {
+        let mut out = Vec::new();
+        while let Some((message, dialect)) = self.nodes[index].core.transmit(link) {
+            out.push(String::from_utf8(message.encode(dialect).unwrap()).unwrap());
+            self.drain(index);
+        }
+        out
+    }
+
+    pub fn unstick(&mut self, index: usize, link: LinkId) {
+        self.nodes[index].stuck.remove(&link);
+        self.transmit(index, link);
+    }
+
+    /// The node's process dies: all its links go down at once for its peers.
+    pub fn kill(&mut self, index: usize) {
+        self.nodes[index].up = false;
+        for link in self.links(index) {
+            self.cut(index, link);
+        }
+    }
+
+    pub fn cut(&mut self, index: usize, link: LinkId) {
+        if let Some((other, theirs)) = self.nodes[index].links.remove(&link) {
+            self.schedule(DELAY, Event::Down { node: other, link: theirs });
+            self.input(index, Input::LinkDown { link, reason: "cut".into() });
+        }
+    }
+
+    fn schedule(&mut self, after: Duration, event: Event) {
+        let key = (self.now + after, self.number());
+        self.queue.insert(key, event);
+    }
+
+    pub fn run_for(&mut self, time: Duration) {
+        let until = self.now + time;
+        while let Some(entry) = self.queue.first_entry() {
+            if entry.key().0 > until {
+                break;
+            }
+            let ((at, _), event) = entry.remove_entry();
+            self.now = at;
+            self.happen(event);
+        }
+        self.now = until;
+    }
+
+    fn happen(&mut self, event: Event) {
+        match event {
+            Event::Deliver { node, link, bytes } => {
+                if self.nodes[node].links.contains_key(&link) && self.nodes[node].up {
+                    let (message, dialect) = ClusterMessage::parse(&bytes).unwrap();
+                    self.input(node, Input::Message { link, message, dialect });
+                }
+            }
+            Event::Down { node, link } => {
+                self.nodes[node].links.remove(&link);
+                self.input(node, Input::LinkDown { link, reason: "cut".into() });
+            }
+            Event::Open { node, peer } => {
+                let to = self.nodes.iter().position(|other| other.id == peer && other.up);
+                match to.filter(|_| self.nodes[node].up) {
+                    Some(to) => drop(self.link(node, to)),
+                    None => self.input(node, Input::OpenFailed { peer, reason: "not connected".into() }),
+                }
+            }
+            Event::Job { node, job } => self.step(node, job),
+            Event::Freed { node, job } => self.input(node, Input::Done { job, result: Ok(()) }),
+            Event::Timer { node } => {
+                if self.nodes[node].timer == Some(self.now) {
+                    self.nodes[node].timer = None;
+                    self.input(node, Input::Tick);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, index: usize, id: JobId) {
+        let token_time = self.nodes[index].token_time;
+        let Some(job) = self.nodes[index].jobs.get_mut(&id) else { return };
+        match job.script.get(job.at).cloned() {
+            Some(Ok(chunk)) => {
+                job.at += 1;
+                self.input(index, Input::Chunk { job: id, chunk });
+                if self.nodes[index].core.has_room(id) {
+                    self.schedule(token_time, Event::Job { node: index, job: id });
+                } else if let Some(job) = self.nodes[index].jobs.get_mut(&id) {
+                    job.waiting = true;
+                }
+            }
+            Some(Err(error)) => self.done(index, id, Err(error)),
+            None if job.hang => {}
+            None => self.done(index, id, Ok(())),
+        }
+    }
+
+    fn done(&mut self, index: usize, job: JobId, result: Result<(), BackendError>) {
+        self.nodes[index].jobs.remove(&job);
+        self.input(index, Input::Done { job, result });
+    }
+
+    fn drain(&mut self, index: usize) {
+        loop {
+            match self.nodes[index].core.poll() {
+                Output::Wait(at) => {
+                    if let Some(at) = at
+                        && self.nodes[index].timer.is_none_or(|set| at < set || set <= self.now)
+                    {
+                        let at = at.max(self.now);
+                        self.nodes[index].timer = Some(at);
+                        self.schedule(at - self.now, Event::Timer { node: index });
+                    }
+                    return;
+                }
+                output => self.act(index, output),
+            }
+        }
+    }
+
+    fn act(&mut self, index: usize, output: Output) {
+        let now = self.now;
+        let node = &mut self.nodes[index];
+        match output {
+            Output::Open(peer) => {
+                node.opened.push(peer);
+                self.schedule(DELAY, Event::Open { node: index, peer });
+            }
+            Output::Close { link, reason, rest } => {
+                node.closed.push((link, reason));
+                if let Some((other, theirs)) = node.links.remove(&link) {
+                    for (message, dialect) in rest {
+                        self.send(index, other, theirs, &message, dialect);
+                    }
+                    self.schedule(DELAY, Event::Down { node: other, link: theirs });
+                }
+            }
+            Output::Transmit(link) => self.transmit(index, link),
+            Output::Start { job, request } => {
+                let script = request.messages.last().and_then(|m| m.content.as_ref()?.to_text()).unwrap();
+                assert_eq!(request.model, MODEL, "the backend is asked by its own name for the model");
+                node.started.push(script.clone());
+                node.jobs.insert(job, scripted(&script));
+                node.most_running = node.most_running.max(node.jobs.len());
+                assert!(node.jobs.len() <= node.slots, "more requests than slots");
+                let wait = node.token_time;
+                self.schedule(wait, Event::Job { node: index, job });
+            }
+            Output::Stop(job) => {
+                node.stopped += 1;
+                assert!(node.jobs.remove(&job).is_some(), "stops what does not run");
+                self.schedule(ms(1), Event::Freed { node: index, job });
+            }
+            Output::Pull(job) => {
+                if let Some(state) = node.jobs.get_mut(&job)
+                    && std::mem::take(&mut state.waiting)
+                {
+                    self.schedule(Duration::ZERO, Event::Job { node: index, job });
+                }
+            }
+            Output::Begin { ask, node: from, .. } => {
+                if let Some(answer) = node.answers.get_mut(&ask) {
+                    assert!(answer.begun.is_none(), "begins twice");
+                    answer.begun = Some((from, now));
+                }
+            }
+            Output::Deliver { ask, chunk } => {
+                if let Some(answer) = node.answers.get_mut(&ask) {
+                    assert!(!answer.cancelled && answer.ends == 0 && answer.begun.is_some());
+                    answer.chunks.push(chunk);
+                }
+            }
+            Output::End { ask, result } => {
+                if let Some(answer) = node.answers.get_mut(&ask) {
+                    assert!(!answer.cancelled, "an end after cancel");
+                    answer.end = Some(result);
+                    answer.ends += 1;
+                    answer.ended_at = now;
+                }
+            }
+            Output::Event(event) => node.events.push(event),
+            _ => {}
+        }
+    }
+
+    fn transmit(&mut self, index: usize, link: LinkId) {
+        let Some((other, theirs)) = self.nodes[index].links.get(&link).copied() else { return };
+        while !self.nodes[index].stuck.contains(&link) {
+            let Some((message, dialect)) = self.nodes[index].core.transmit(link) else { return };
+            self.send(index, other, theirs, &message, dialect);
+            self.drain(index);
+        }
+    }
+
+    fn send(&mut self, from: usize, to: usize, link: LinkId, message: &ClusterMessage, dialect: Dialect) {
+        let bytes = message.encode(dialect).unwrap();
+        self.wire.push((self.now, from, to, String::from_utf8(bytes.clone()).unwrap()));
+        if !self.mute.contains(&(from, to)) {
+            self.schedule(DELAY, Event::Deliver { node: to, link, bytes });
+        }
+    }
+}
+
+pub fn ready(id: &str) -> ModelInfo {
+    ModelInfo { id: id.into(), state: LoadState::Ready, context: Some(2048), size_bytes: Some(1) }
+}
+
+pub fn record(node: &Node) -> PeerRecord {
+    record_of(node.id, if node.slots > 0 { &[MODEL] } else { &[] }, node.slots)
+}
+
+pub fn record_of(id: NodeId, models: &[&str], slots: usize) -> PeerRecord {
+    PeerRecord {
+        node_id: id,
+        public_key: id,
+        wg_public_key: None,
+        display_name: "a node".into(),
+        capabilities: NodeCapabilities {
+            hardware: hardware(),
+            loaded_models: models.iter().map(|model| (*model).to_owned()).collect(),
+            max_model_size_gb: 12.0,
+            is_available: !models.is_empty(),
+            ptn_ids: None,
+            swappable_models: None,
+            max_concurrent_requests: Some(slots as u32),
+            effective_context: None,
+            on_ac_power: None,
+            extra: Extra::new(),
+        },
+        last_seen: AppleDate::from_unix_seconds(0.0),
+        nat_type: "unknown".into(),
+        endpoints: Vec::new(),
+        extra: Extra::new(),
+    }
+}
+
+fn scripted(script: &str) -> Job {
+    let tokens = |count: u64| {
+        let role = std::iter::once(Ok(chunk(None, Some("assistant"), None)));
+        role.chain((0..count).map(|n| Ok(chunk(Some(&format!("t{n} ")), None, None)))).collect::<Vec<_>>()
+    };
+    let words: Vec<&str> = script.split_whitespace().collect();
+    let (script, hang) = match words.as_slice() {
+        ["hang"] => (Vec::new(), true),
+        ["fail"] => (vec![Err(BackendError::Internal("broken".into()))], false),
+        ["long"] => (vec![Err(BackendError::ContextLengthExceeded { prompt: 9, context: 8 })], false),
+        ["break", count] => {
+            let mut script = tokens(count.parse().unwrap());
+            script.push(Err(BackendError::Internal("broken".into())));
+            (script, false)
+        }
+        [count, ..] => {
+            let count = count.parse().unwrap();
+            let mut script = tokens(count);
+            script.push(Ok(chunk(None, None, Some("stop"))));
+            script.push(Ok(usage_chunk(7, count)));
+            (script, false)
+        }
+        [] => (Vec::new(), false),
+    };
+    Job { script, at: 0, hang, waiting: false }
+}
