@@ -43,5 +43,6 @@ pub use io::{RelayHandle, RelayMetrics, RelayServer, RelayServerConfig, RelaySer
 pub use limits::RelayLimits;
 pub use outbound::{Outbound, QueueFull};
 pub use switchboard::{
-    DropReason, Input, Output, PeerSummary, Route, SocketId, Switchboard, SwitchboardConfig, Traffic,
+    DropReason, Input, Output, PeerSummary, Route, RouteMemo, SocketId, Switchboard, SwitchboardConfig,
+    Traffic,
 };

@@ -19,7 +19,7 @@ impl Default for Meter {
 }
 
 impl Meter {
-    pub(crate) fn count(&mut self, now: Duration) {
+    pub(crate) fn count(&mut self, now: Duration, events: u32) {
         let second = now.as_secs();
         if second > self.newest {
             let skipped = (second - self.newest).min(SECONDS as u64);
@@ -30,9 +30,9 @@ impl Meter {
             }
             self.newest = second;
         }
-        self.total += 1;
+        self.total += u64::from(events);
         if let Some(slot) = self.seconds.get_mut(slot(second)) {
-            *slot += 1;
+            *slot += u64::from(events);
         }
     }
 
@@ -62,13 +62,13 @@ mod tests {
     fn forgets_what_is_older_than_a_minute() {
         let mut meter = Meter::default();
         for second in 0..100 {
-            meter.count(Duration::from_secs(second));
+            meter.count(Duration::from_secs(second), 1);
         }
         assert_eq!(meter.total(), 100);
         assert_eq!(meter.per_minute(Duration::from_secs(99)), 60);
         assert_eq!(meter.per_minute(Duration::from_secs(109)), 50);
         assert_eq!(meter.per_minute(Duration::from_secs(1000)), 0);
-        meter.count(Duration::from_secs(1000));
+        meter.count(Duration::from_secs(1000), 1);
         assert_eq!(meter.per_minute(Duration::from_secs(1000)), 1);
         assert_eq!(meter.per_minute(Duration::from_secs(1059)), 1);
         assert_eq!(meter.per_minute(Duration::from_secs(1060)), 0);

@@ -184,7 +184,10 @@ impl Script {
             [letter, "sends", ..] => self.send(letter, rest(2)),
             [letter, "discovers", name, ..] => {
                 let filter = if rest(3).is_empty() { "null" } else { rest(3) };
-                self.send(letter, &format!(r#"{{"discover":{{"requestingNodeID":"${name}","filter":{filter}}}}}"#));
+                self.send(
+                    letter,
+                    &format!(r#"{{"discover":{{"requestingNodeID":"${name}","filter":{filter}}}}}"#),
+                );
             }
             [letter, "pings"] => self.handle(Input::Control { socket: self.sockets[letter], len: 0 }),
             [letter, "leaves"] => self.handle(Input::Closed(self.sockets[letter])),
@@ -225,13 +228,19 @@ impl Script {
         while let Some(word) = how.next() {
             match *word {
                 "with" => {}
-                "proof" => payload["proof"] = signed::register_proof(&identity, &self.nonces[&socket], Some(&wg)).into(),
-                "bad-proof" => payload["proof"] = signed::register_proof(&identity, &"0".repeat(32), Some(&wg)).into(),
+                "proof" => {
+                    payload["proof"] =
+                        signed::register_proof(&identity, &self.nonces[&socket], Some(&wg)).into()
+                }
+                "bad-proof" => {
+                    payload["proof"] = signed::register_proof(&identity, &"0".repeat(32), Some(&wg)).into()
+                }
                 "bad-signature" => payload["signature"] = "00".repeat(64).into(),
                 "other-key" => payload["publicKey"] = self::identity("dave").node_id().to_string().into(),
                 "long-name" => payload["displayName"] = "x".repeat(300).into(),
                 "models" => {
-                    payload["capabilities"]["loadedModels"] = how.next().unwrap().split(',').collect::<Vec<_>>().into();
+                    payload["capabilities"]["loadedModels"] =
+                        how.next().unwrap().split(',').collect::<Vec<_>>().into();
                 }
                 "tier" => hardware(&mut payload, "tier", how.next().unwrap()),
                 "ram" => hardware(&mut payload, "totalRAMGB", how.next().unwrap()),

@@ -129,7 +129,8 @@ impl Client {
                 match self.stream.try_write(&burst[sent..whole]) {
                     Ok(count) => {
                         let finished = (sent + count) / self.frame.len();
-                        let started = (sent + count).div_ceil(self.frame.len()) - sent.div_ceil(self.frame.len());
+                        let started =
+                            (sent + count).div_ceil(self.frame.len()) - sent.div_ceil(self.frame.len());
                         shared.resting.fetch_sub(started, Ordering::Relaxed);
                         owed -= finished;
                         sent = (sent + count) % self.frame.len();

@@ -63,6 +63,17 @@ pub(super) struct Verdict {
     pub(super) closed: bool,
 }
 
+impl Verdict {
+    /// This one, and an earlier one.
+    pub(super) fn after(self, earlier: Self) -> Self {
+        Self {
+            pause: self.pause.max(earlier.pause),
+            admitted: self.admitted || earlier.admitted,
+            closed: self.closed || earlier.closed,
+        }
+    }
+}
+
 /// A connection counted in; counted out when dropped.
 #[derive(Debug)]
 pub(super) struct Seat {

@@ -2,6 +2,7 @@
 
 use std::{
     future::{Future, poll_fn},
+    ops::Range,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -22,7 +23,7 @@ use super::{
     hub::{Hub, Seat, Verdict},
 };
 use crate::{
-    DropReason, Input, Route,
+    DropReason, Input, Route, RouteMemo,
     websocket::{CloseCode, Event, Inbox, Piece, Violation, close_frame, pong_frame},
 };
 
@@ -52,6 +53,8 @@ pub(super) async fn serve(
         read,
         inbox,
         batch: Batch::default(),
+        memo: RouteMemo::default(),
+        run: None,
         held: 0,
         unread,
         paused: None,
@@ -62,12 +65,24 @@ pub(super) async fn serve(
     poll_fn(|cx| socket.poll(cx)).await;
 }
 
+/// Frames of one route that lie together.
+struct Run {
+    frames: u32,
+    /// Bytes of their payloads.
+    bytes: usize,
+    /// Where they lie, headers included.
+    range: Range<usize>,
+}
+
 struct Socket {
     hub: Arc<Hub>,
     conn: Arc<Conn>,
     read: OwnedReadHalf,
     inbox: Inbox,
     batch: Batch,
+    memo: RouteMemo,
+    /// Frames of the remembered route, one after the other, not yet handed on.
+    run: Option<Run>,
     /// What the hub counts for this inbox, in bytes.
     held: usize,
     /// The inbox may hold whole frames that were not looked at.
@@ -214,9 +229,21 @@ impl Socket {
     fn serve_inbox(&mut self) {
         let now = self.hub.now();
         loop {
-            let verdict = match self.inbox.next() {
-                Ok(None) => break,
-                Ok(Some(Event::Message { text, frame, payload_at })) => {
+            let event = match self.inbox.next() {
+                Ok(Some(event)) => event,
+                Ok(None) => {
+                    let verdict = self.end_run(now);
+                    self.note(verdict);
+                    break;
+                }
+                Err(violation) => {
+                    self.end_run(now);
+                    self.violated(violation);
+                    break;
+                }
+            };
+            let verdict = match event {
+                Event::Message { text, frame, payload_at } => {
                     match self.message(now, text, &frame, payload_at) {
                         Ok(verdict) => verdict,
                         Err(violation) => {
@@ -225,33 +252,33 @@ impl Socket {
                         }
                     }
                 }
-                Ok(Some(Event::Ping(payload))) => {
+                Event::Ping(payload) => {
                     self.batch.send(&self.conn, pong_frame(&payload));
                     self.control(now, payload.len())
                 }
-                Ok(Some(Event::Pong)) => self.control(now, 0),
-                Ok(Some(Event::Close(code))) => {
+                Event::Pong => self.control(now, 0),
+                Event::Close(code) => {
+                    self.end_run(now);
                     self.farewell(code, "");
                     break;
                 }
-                Err(violation) => {
-                    self.violated(violation);
-                    break;
-                }
             };
-            if verdict.admitted {
-                self.inbox.set_limit(self.hub.limits.frame_bytes);
-            }
-            if verdict.closed {
-                self.ended = true;
-                break;
-            }
-            if verdict.pause.is_some() {
-                self.paused = verdict.pause;
+            self.note(verdict);
+            if self.ended || self.paused.is_some() {
+                let verdict = self.end_run(now);
+                self.note(verdict);
                 break;
             }
         }
         self.batch.flush(&self.hub, now, Some(self.conn.id), &mut self.inbox);
+    }
+
+    fn note(&mut self, verdict: Verdict) {
+        if verdict.admitted {
+            self.inbox.set_limit(self.hub.limits.frame_bytes);
+        }
+        self.ended |= verdict.closed;
+        self.paused = self.paused.max(verdict.pause);
     }
 
     fn message(
@@ -262,13 +289,40 @@ impl Socket {
         payload_at: usize,
     ) -> Result<Verdict, Violation> {
         let payload = self.inbox.bytes(frame).get(payload_at..).unwrap_or_default();
+        if let Piece::Here(range) = frame
+            && self.memo.matches(payload)
+        {
+            let bytes = payload.len();
+            if let Some(run) = &mut self.run
+                && run.range.end == range.start
+            {
+                run.range.end = range.end;
+                run.frames += 1;
+                run.bytes += bytes;
+                return Ok(Verdict::default());
+            }
+            let verdict = self.end_run(now);
+            self.run = Some(Run { frames: 1, bytes, range: range.clone() });
+            return Ok(verdict);
+        }
+        let before = self.end_run(now);
+        let payload = self.inbox.bytes(frame).get(payload_at..).unwrap_or_default();
         let route = Route::of(payload);
         // What is JSON is UTF-8; only for what is not does it matter why.
         if text && matches!(route, Route::Malformed { error: WireError::NotJson { .. }, .. }) {
             Inbox::check_text(payload)?;
         }
+        self.memo.learn(payload, &route);
         let input = Input::Message { socket: self.conn.id, route };
-        Ok(self.hub.handle(now, input, Some(frame), &mut self.batch))
+        Ok(self.hub.handle(now, input, Some(frame), &mut self.batch).after(before))
+    }
+
+    /// Hands on the run of frames, if there is one.
+    fn end_run(&mut self, now: Duration) -> Verdict {
+        let Some(Run { frames, bytes, range }) = self.run.take() else { return Verdict::default() };
+        let Some(route) = self.memo.route(frames, bytes) else { return Verdict::default() };
+        let input = Input::Message { socket: self.conn.id, route };
+        self.hub.handle(now, input, Some(&Piece::Here(range)), &mut self.batch)
     }
 
     fn control(&mut self, now: Duration, len: usize) -> Verdict {

@@ -34,7 +34,7 @@ pub struct SwitchboardConfig {
 /// What happened.
 #[derive(Debug)]
 pub enum Input<'a> {
-    /// A message came.
+    /// A message came, or several of one route.
     Message {
         /// From this socket.
         socket: SocketId,
@@ -68,7 +68,7 @@ pub enum Input<'a> {
 /// What to do now.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Send the frame that was just handled to this socket, unchanged.
+    /// Send the frame that was just handled (or all of them) to this socket, unchanged.
     Forward(SocketId),
     /// Send a text message of the relay's own.
     Send {
@@ -235,12 +235,12 @@ impl Switchboard {
     pub fn handle(&mut self, now: Duration, input: Input<'_>) {
         match input {
             Input::Message { socket, route } => {
-                if self.count(now, socket, route.len()) {
+                if self.count(now, socket, route.frames(), route.len()) {
                     self.message(now, socket, route);
                 }
             }
             Input::Control { socket, len } => {
-                self.count(now, socket, len);
+                self.count(now, socket, 1, len);
             }
             Input::Undelivered { socket, target, route, reason } => {
                 self.count_drop(reason);
@@ -317,11 +317,11 @@ impl Switchboard {
     }
 
     /// A frame came from this socket: a sign of life, and a debit. False when the socket is gone.
-    fn count(&mut self, now: Duration, id: SocketId, len: usize) -> bool {
+    fn count(&mut self, now: Duration, id: SocketId, frames: u32, len: usize) -> bool {
         let Some(socket) = self.sockets.get_mut(id) else { return false };
-        self.messages.count(now);
+        self.messages.count(now, frames);
         socket.heard = now;
-        let Some(rest) = socket.rates.count(now, len, &self.limits) else { return true };
+        let Some(rest) = socket.rates.count(now, frames, len, &self.limits) else { return true };
         let notice = socket.rates.notice_due(now, COMPLAINT_INTERVAL);
         self.outputs.push_back(Output::Pause { socket: id, until: now + rest });
         if notice {
@@ -332,9 +332,7 @@ impl Switchboard {
 
     fn message(&mut self, now: Duration, id: SocketId, route: Route<'_>) {
         match route {
-            Route::Forward { kind, from, to, session, len } => {
-                self.forward(id, kind, (from, to), session, len)
-            }
+            Route::Forward { .. } => self.forward(id, route),
             Route::Malformed { error, .. } => self.reject(id, Complaint::malformed(&error)),
             Route::Own(text) => match RelayMessage::parse(text) {
                 Ok(RelayMessage::Register(register)) => self.register(now, id, *register, text.len()),
@@ -397,8 +395,12 @@ impl Switchboard {
 
     /// Counts a frame that was not forwarded, also for a reason that only the caller sees.
     pub fn count_drop(&mut self, reason: DropReason) {
+        self.count_drops(reason, 1);
+    }
+
+    pub(super) fn count_drops(&mut self, reason: DropReason, frames: u32) {
         if let Some(count) = self.drops.get_mut(reason.index()) {
-            *count += 1;
+            *count += u64::from(frames);
         }
     }
 

@@ -8,24 +8,18 @@ use super::{DropReason, Output, Route, Switchboard, complaint::Complaint, slots:
 use crate::limits::COMPLAINT_INTERVAL;
 
 impl Switchboard {
-    pub(super) fn forward(
-        &mut self,
-        id: SocketId,
-        kind: PeekedKind,
-        (from, to): (NodeId, NodeId),
-        session: SessionId,
-        len: usize,
-    ) {
+    pub(super) fn forward(&mut self, id: SocketId, route: Route<'_>) {
+        let Route::Forward { kind, from, to, session, frames, len } = route else { return };
         match self.node_of(id) {
             Some(node) if node == from => {}
             Some(_) => return self.reject(id, Complaint::foreign_sender()),
             None => return self.reject(id, Complaint::register_first()),
         }
         let Some(target) = self.find(id, to) else {
-            self.count_drop(DropReason::PeerNotFound);
+            self.count_drops(DropReason::PeerNotFound, frames);
             return self.complain(id, Complaint::not_connected(to));
         };
-        self.forwarded.frames += 1;
+        self.forwarded.frames += u64::from(frames);
         self.forwarded.bytes += len as u64;
         self.outputs.push_back(Output::Forward(target));
         match kind {

@@ -4,6 +4,7 @@ mod board;
 mod complaint;
 mod discovery;
 mod forwarding;
+mod memo;
 mod rate;
 mod registration;
 mod route;
@@ -11,5 +12,6 @@ mod sessions;
 mod slots;
 
 pub use board::{DropReason, Input, Output, PeerSummary, Switchboard, SwitchboardConfig, Traffic};
+pub use memo::RouteMemo;
 pub use route::Route;
 pub use slots::SocketId;

@@ -40,12 +40,18 @@ impl Rates {
         }
     }
 
-    /// Counts a frame. Afterwards the socket has to rest for so long.
-    pub(super) fn count(&mut self, now: Duration, bytes: usize, limits: &RelayLimits) -> Option<Duration> {
+    /// Counts frames. Afterwards the socket has to rest for so long.
+    pub(super) fn count(
+        &mut self,
+        now: Duration,
+        frames: u32,
+        bytes: usize,
+        limits: &RelayLimits,
+    ) -> Option<Duration> {
         let elapsed = now.saturating_sub(self.updated).as_secs_f64();
         self.updated = now.max(self.updated);
         let messages = self.messages.take(
-            1.0,
+            f64::from(frames),
             elapsed,
             f64::from(limits.messages_per_second),
             f64::from(limits.messages_burst),
@@ -75,22 +81,22 @@ mod tests {
         let limits = RelayLimits { messages_per_second: 10, messages_burst: 3, ..RelayLimits::default() };
         let mut rates = Rates::new(Duration::ZERO, &limits);
         for _ in 0..3 {
-            assert_eq!(rates.count(Duration::ZERO, 1, &limits), None);
+            assert_eq!(rates.count(Duration::ZERO, 1, 1, &limits), None);
         }
-        assert_eq!(rates.count(Duration::ZERO, 1, &limits), Some(Duration::from_millis(100)));
-        assert_eq!(rates.count(Duration::from_millis(200), 1, &limits), None);
-        assert_eq!(rates.count(Duration::from_secs(100), 1, &limits), None);
-        assert_eq!(rates.count(Duration::from_secs(100), 1, &limits), None);
-        assert_eq!(rates.count(Duration::from_secs(100), 1, &limits), None);
-        assert!(rates.count(Duration::from_secs(100), 1, &limits).is_some());
+        assert_eq!(rates.count(Duration::ZERO, 1, 1, &limits), Some(Duration::from_millis(100)));
+        assert_eq!(rates.count(Duration::from_millis(200), 1, 1, &limits), None);
+        assert_eq!(rates.count(Duration::from_secs(100), 1, 1, &limits), None);
+        assert_eq!(rates.count(Duration::from_secs(100), 1, 1, &limits), None);
+        assert_eq!(rates.count(Duration::from_secs(100), 1, 1, &limits), None);
+        assert!(rates.count(Duration::from_secs(100), 1, 1, &limits).is_some());
     }
 
     #[test]
     fn counts_bytes_apart_from_messages() {
         let limits = RelayLimits { bytes_per_second: 1000, bytes_burst: 1000, ..RelayLimits::default() };
         let mut rates = Rates::new(Duration::ZERO, &limits);
-        assert_eq!(rates.count(Duration::ZERO, 1000, &limits), None);
-        assert_eq!(rates.count(Duration::ZERO, 500, &limits), Some(Duration::from_millis(500)));
-        assert_eq!(rates.count(Duration::ZERO, 1 << 40, &limits), Some(LONGEST_PAUSE));
+        assert_eq!(rates.count(Duration::ZERO, 1, 1000, &limits), None);
+        assert_eq!(rates.count(Duration::ZERO, 1, 500, &limits), Some(Duration::from_millis(500)));
+        assert_eq!(rates.count(Duration::ZERO, 1, 1 << 40, &limits), Some(LONGEST_PAUSE));
     }
 }

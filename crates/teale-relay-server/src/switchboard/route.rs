@@ -16,7 +16,9 @@ pub enum Route<'a> {
         to: NodeId,
         /// The session it names.
         session: SessionId,
-        /// The frame's length, in bytes.
+        /// How many frames: several of one route that came together count as one input.
+        frames: u32,
+        /// Their length, in bytes.
         len: usize,
     },
     /// For the relay itself, or of a type it does not know: the frame's JSON text.
@@ -35,9 +37,18 @@ impl<'a> Route<'a> {
     pub fn of(frame: &'a [u8]) -> Self {
         let len = frame.len();
         match peek(frame) {
-            Ok(Peek::Forward { kind, from, to, session }) => Self::Forward { kind, from, to, session, len },
+            Ok(Peek::Forward { kind, from, to, session }) => {
+                Self::Forward { kind, from, to, session, frames: 1, len }
+            }
             Ok(Peek::Other) => Self::Own(frame),
             Err(error) => Self::Malformed { error, len },
+        }
+    }
+
+    pub(super) fn frames(&self) -> u32 {
+        match self {
+            Self::Forward { frames, .. } => *frames,
+            _ => 1,
         }
     }
 
