@@ -111,7 +111,7 @@ fn route(frame: &str) -> Result<Peek, Refused> {
     scanner.space();
     scanner.expect(b'{')?;
     let name = scanner.key()?;
-    let Some(kind) = PeekedKind::of(&name.bytes()?) else {
+    let Some(kind) = PeekedKind::of(name.bytes(&mut String::new())?) else {
         return Ok(Peek::Other);
     };
     let found = payload(&mut scanner, kind)?;
@@ -136,7 +136,7 @@ fn payload(scanner: &mut Scanner<'_>, kind: PeekedKind) -> Result<Peek, Refused>
     }
     loop {
         let name = scanner.key()?;
-        match &*name.bytes()? {
+        match name.bytes(&mut String::new())? {
             b"fromNodeID" => once(&mut from, node_id(scanner)?)?,
             b"toNodeID" => once(&mut to, node_id(scanner)?)?,
             b"sessionID" => once(&mut session, session_id(scanner)?)?,
@@ -169,13 +169,11 @@ fn text<'a>(scanner: &mut Scanner<'a>) -> Result<Text<'a>, Refused> {
 }
 
 fn node_id(scanner: &mut Scanner<'_>) -> Result<NodeId, Refused> {
-    NodeId::parse(&text(scanner)?.bytes()?).map_err(|_| Refused::Shape)
+    NodeId::parse(text(scanner)?.bytes(&mut String::new())?).map_err(|_| Refused::Shape)
 }
 
 fn session_id(scanner: &mut Scanner<'_>) -> Result<SessionId, Refused> {
-    let bytes = text(scanner)?.bytes()?;
-    let text = std::str::from_utf8(&bytes).map_err(|_| Refused::Grammar)?;
-    SessionId::parse(text).ok_or(Refused::Shape)
+    SessionId::parse_bytes(text(scanner)?.bytes(&mut String::new())?).ok_or(Refused::Shape)
 }
 
 /// Passes the payload's bytes: text, or numbers that are bytes.

@@ -4,8 +4,6 @@
 //! numbers within the range of f64, nesting up to a limit. Besides, it counts values, so that a small text cannot
 //! become a large tree. Long strings go by at memory speed.
 
-use std::borrow::Cow;
-
 use crate::limits;
 
 /// Why a scan stopped.
@@ -27,14 +25,20 @@ pub(crate) struct Text<'a> {
 }
 
 impl<'a> Text<'a> {
-    /// The bytes that are meant.
-    pub(crate) fn bytes(&self) -> Result<Cow<'a, [u8]>, Refused> {
-        if !self.escaped {
-            return Ok(Cow::Borrowed(self.raw));
-        }
+    /// The bytes that are meant; borrowed unless there are escapes.
+    #[inline]
+    pub(crate) fn bytes<'b>(&self, unescaped: &'b mut String) -> Result<&'b [u8], Refused>
+    where
+        'a: 'b,
+    {
+        if self.escaped { self.unescape(unescaped) } else { Ok(self.raw) }
+    }
+
+    #[cold]
+    fn unescape<'b>(&self, out: &'b mut String) -> Result<&'b [u8], Refused> {
         let quoted = [b"\"", self.raw, b"\""].concat();
-        let text: String = serde_json::from_slice(&quoted).map_err(|_| Refused::Grammar)?;
-        Ok(Cow::Owned(text.into_bytes()))
+        *out = serde_json::from_slice(&quoted).map_err(|_| Refused::Grammar)?;
+        Ok(out.as_bytes())
     }
 }
 
@@ -51,10 +55,12 @@ impl<'a> Scanner<'a> {
         Self { text: text.as_bytes(), at: 0, left: limits::JSON_VALUES }
     }
 
+    #[inline]
     pub(crate) fn peek(&self) -> Option<u8> {
         self.text.get(self.at).copied()
     }
 
+    #[inline]
     pub(crate) fn space(&mut self) {
         while let Some(b' ' | b'\n' | b'\t' | b'\r') = self.peek() {
             self.at += 1;
@@ -62,12 +68,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes this byte, if it is the next one.
+    #[inline]
     pub(crate) fn take(&mut self, byte: u8) -> bool {
         let found = self.peek() == Some(byte);
         self.at += usize::from(found);
         found
     }
 
+    #[inline]
     pub(crate) fn expect(&mut self, byte: u8) -> Result<(), Refused> {
         if self.take(byte) { Ok(()) } else { Err(Refused::Grammar) }
     }
@@ -79,12 +87,14 @@ impl<'a> Scanner<'a> {
     }
 
     /// Counts one value.
+    #[inline]
     pub(crate) fn count(&mut self) -> Result<(), Refused> {
         self.left = self.left.checked_sub(1).ok_or(Refused::TooMany)?;
         Ok(())
     }
 
     /// Passes a key with its colon and the space around it.
+    #[inline]
     pub(crate) fn key(&mut self) -> Result<Text<'a>, Refused> {
         self.space();
         let key = self.string()?;
@@ -95,6 +105,7 @@ impl<'a> Scanner<'a> {
     }
 
     /// Passes a string.
+    #[inline]
     pub(crate) fn string(&mut self) -> Result<Text<'a>, Refused> {
         self.expect(b'"')?;
         let start = self.at;

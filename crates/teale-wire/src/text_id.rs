@@ -54,17 +54,20 @@ impl Repr {
 /// The lower-case spelling of 8-4-4-4-12 hex digits.
 fn lower_uuid(text: &[u8]) -> Option<[u8; UUID_LEN]> {
     let mut lower: [u8; UUID_LEN] = text.try_into().ok()?;
-    // Without branches: this runs for every relayed frame.
-    let mut wrong = 0;
-    for (place, byte) in lower.iter_mut().enumerate() {
+    // Without branches, so that the bytes are read side by side: this runs for every relayed frame.
+    let (mut wrong, mut dashes) = (0, 0);
+    for byte in &mut lower {
         let letter = *byte | 0x20;
         let is_letter = u8::from(letter.wrapping_sub(b'a') < 6);
         let is_digit = u8::from(byte.wrapping_sub(b'0') < 10);
         let is_dash = u8::from(*byte == b'-');
-        wrong |= if matches!(place, 8 | 13 | 18 | 23) { 1 - is_dash } else { 1 - (is_letter | is_digit) };
-        *byte = if is_letter == 1 { letter } else { *byte };
+        wrong |= 1 ^ (is_letter | is_digit | is_dash);
+        dashes += is_dash;
+        // The bit that makes a letter small.
+        *byte |= is_letter << 5;
     }
-    (wrong == 0).then_some(lower)
+    let placed = [lower[8], lower[13], lower[18], lower[23]] == [b'-'; 4];
+    (wrong == 0 && dashes == 4 && placed).then_some(lower)
 }
 
 macro_rules! text_id {
@@ -178,3 +181,13 @@ text_id!(
     /// Names one request between a consumer and a provider.
     RequestId
 );
+
+impl SessionId {
+    /// [`parse`](Self::parse) for text not yet known to be UTF-8.
+    pub(crate) fn parse_bytes(text: &[u8]) -> Option<Self> {
+        match lower_uuid(text) {
+            Some(uuid) => Some(Self(Repr::Uuid(uuid))),
+            None => Self::parse(std::str::from_utf8(text).ok()?),
+        }
+    }
+}
