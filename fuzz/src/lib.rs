@@ -21,6 +21,7 @@ pub struct Target {
 /// All targets.
 pub const TARGETS: &[Target] = &[
     Target { name: "chat_request", run: targets::chat_request::run },
+    Target { name: "cluster_core", run: targets::cluster_core::run },
     Target { name: "cluster_message", run: targets::cluster_message::run },
     Target { name: "lan_codec", run: targets::lan_codec::run },
     Target { name: "noise_handshake", run: targets::noise_handshake::run },
@@ -28,4 +29,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "peek", run: targets::peek::run },
     Target { name: "relay_client", run: targets::relay_client::run },
     Target { name: "relay_message", run: targets::relay_message::run },
+    Target { name: "switchboard", run: targets::switchboard::run },
+    Target { name: "websocket_server", run: targets::websocket_server::run },
 ];

@@ -2,7 +2,7 @@
 
 mod world;
 
-use teale_cluster::{AskError, Input};
+use teale_cluster::{AskError, CloseReason, Input};
 use teale_wire::ErrorCode;
 use world::{MODEL, World, ms, node, record_of, request, secs, whole};
 
@@ -357,4 +357,25 @@ fn shutting_down_refuses_new_requests_and_lets_running_ones_end() {
     world.input(provider, Input::Shutdown);
     world.run_for(secs(1));
     assert!(world.links(asker).is_empty());
+}
+
+#[test]
+fn a_link_that_takes_nothing_is_given_up_and_its_requests_move_on() {
+    let mut world = World::new();
+    let (asker, first) = (world.consumer(), world.provider(1));
+    world.discover();
+    world.ask(asker, request("1"));
+    world.run_for(secs(1));
+    let link = world.links(asker)[0];
+    world.nodes[asker].stuck.insert(link);
+    let waiting = world.ask(asker, request("2"));
+    while world.links(asker).contains(&link) {
+        let ask = world.ask(asker, request("3"));
+        world.cancel(asker, ask);
+    }
+    assert_eq!(world.nodes[asker].closed, [(link, CloseReason::NotReading)]);
+    world.run_for(secs(2));
+    assert_eq!(world.answer(asker, waiting).text(), whole(2), "over a new link");
+    assert!(world.nodes[asker].core.peers().iter().all(|peer| peer.in_flight == 0));
+    assert_eq!(world.nodes[first].core.status().slots_busy, 0);
 }

@@ -6,7 +6,7 @@ use teale_cluster::{AskError, CloseReason, Input, bounds, passcode_hash};
 use world::{MODEL, World, ms, node, record_of, request, secs, whole};
 
 fn wire_kinds(world: &World) -> Vec<(usize, String)> {
-    let kind = |text: &str| text.split('"').nth(1).unwrap().to_owned();
+    let kind = |text: &str| text.split('"').nth(1).unwrap_or_default().to_owned();
     world.wire.iter().map(|(_, from, _, text)| (*from, kind(text))).collect()
 }
 

@@ -12,6 +12,7 @@ use futures_util::StreamExt;
 use loopback::{MODEL, PATIENCE, joined, node, read, relay, request, scripted, until, whole};
 use teale_cluster::{AskError, ClusterEvent, LinkPath, LoadState};
 use teale_relay_client::Security;
+use teale_wire::ErrorCode;
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -104,6 +105,38 @@ async fn the_own_backend_needs_no_relay_and_waits_for_a_slow_reader() {
     assert_eq!(read(&mut answer).await.0, whole(2000));
     let unknown = teale_wire::chat::ChatRequest { model: "other".into(), ..request("1") };
     assert_eq!(cluster.chat(unknown).await.unwrap_err(), AskError::ModelNotFound);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_that_pauses_for_long_still_gets_its_answer() {
+    let backend = scripted(1, ms(10));
+    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let cluster = teale_cluster::Cluster::spawn(config, Some(backend), Vec::new());
+    let mut answer = cluster.chat(request("500")).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3600)).await;
+    assert_eq!(read(&mut answer).await.0, whole(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_engine_that_stalls_in_the_middle_is_an_error_and_frees_its_slot() {
+    let backend = scripted(1, Duration::from_secs(100));
+    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let cluster = teale_cluster::Cluster::spawn(config, Some(backend.clone()), Vec::new());
+    let mut answer = cluster.chat(request("5")).await.unwrap();
+    assert_eq!(read(&mut answer).await.2, Err(AskError::Timeout));
+    assert_eq!((backend.running(), cluster.status().slots_busy), (0, 0));
+}
+
+#[tokio::test]
+async fn a_backend_that_panics_costs_its_request_only() {
+    let backend = scripted(1, ms(1));
+    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let cluster = teale_cluster::Cluster::spawn(config, Some(backend.clone()), Vec::new());
+    let error = cluster.chat(request("panic")).await.unwrap_err();
+    assert!(matches!(error, AskError::Provider { code: ErrorCode::InternalError, .. }), "{error:?}");
+    assert_eq!(cluster.status().slots_busy, 0);
+    let mut answer = cluster.chat(request("3")).await.unwrap();
+    assert_eq!(read(&mut answer).await.0, whole(3));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,6 +1,7 @@
 //! The targets, one module each, each with `run`.
 
 pub mod chat_request;
+pub mod cluster_core;
 pub mod cluster_message;
 pub mod lan_codec;
 pub mod noise_handshake;
@@ -8,3 +9,5 @@ pub mod noise_packets;
 pub mod peek;
 pub mod relay_client;
 pub mod relay_message;
+pub mod switchboard;
+pub mod websocket_server;

@@ -137,30 +137,39 @@ impl Core {
             };
             let candidate = if ask.attempts < bounds::ATTEMPTS { self.best_candidate(&ask) } else { None };
             ask.attempts += 1;
-            let Some(candidate) = candidate else {
-                let error = ask.error.take().unwrap_or_else(|| {
-                    if self.is_known(&ask.request.model) {
-                        AskError::Unavailable("no provider takes requests now".into())
-                    } else {
-                        AskError::ModelNotFound
+            match candidate {
+                None => {
+                    let error = ask.error.take().unwrap_or_else(|| self.nobody(&ask.request.model));
+                    self.out.push_back(Output::End { ask: id, result: Err(error) });
+                    return;
+                }
+                Some(Candidate::Peer { node, model }) => {
+                    ask.route = Some(Route::Opening { node, model });
+                    self.asks.insert(id, ask);
+                    self.go_to_peer(id, node);
+                    return;
+                }
+                Some(Candidate::Own { model }) => {
+                    let routed = self.go_to_own(id, &mut ask, model);
+                    self.asks.insert(id, ask);
+                    if routed {
+                        return;
                     }
-                });
-                self.out.push_back(Output::End { ask: id, result: Err(error) });
-                return;
-            };
-            let routed = match candidate {
-                Candidate::Own { model } => self.route_own(id, &mut ask, model),
-                Candidate::Peer { node, model } => self.route_to_peer(id, &mut ask, node, model),
-            };
-            self.asks.insert(id, ask);
-            if routed {
-                self.pump_jobs();
-                return;
+                }
             }
         }
     }
 
-    fn route_own(&mut self, id: AskId, ask: &mut Ask, model: String) -> bool {
+    /// Why nobody can be asked, where nobody was.
+    fn nobody(&self, model: &str) -> AskError {
+        if self.is_known(model) {
+            AskError::Unavailable("no provider takes requests now".into())
+        } else {
+            AskError::ModelNotFound
+        }
+    }
+
+    fn go_to_own(&mut self, id: AskId, ask: &mut Ask, model: String) -> bool {
         ask.tried_own = true;
         let mut request = ask.request.clone();
         request.model = model;
@@ -177,51 +186,46 @@ impl Core {
         }
     }
 
-    fn route_to_peer(&mut self, id: AskId, ask: &mut Ask, node: NodeId, model: String) -> bool {
-        let needs_member = self.config.passcode.is_some();
-        let link = self.links.of(node);
-        let ready = link.filter(|(_, link)| !needs_member || link.greeting == Greeting::Member);
-        let (ready, exists) = (ready.map(|(link, _)| link), link.is_some());
+    fn go_to_peer(&mut self, id: AskId, node: NodeId) {
         if let Some(peer) = self.roster.get_mut(node) {
             peer.in_flight += 1;
         }
-        match ready {
-            Some(link) => self.send_ask(id, ask, node, link, model),
-            None => {
-                ask.route = Some(Route::Opening { node, model });
-                if !exists {
-                    self.open(node);
-                }
+        let needs_member = self.config.passcode.is_some();
+        match self.links.of(node).map(|(link, state)| (link, state.greeting)) {
+            Some((link, greeting)) if !needs_member || greeting == Greeting::Member => {
+                self.send_ask(id, link)
             }
+            Some(_) => {}
+            None => self.open(node),
         }
-        true
     }
 
-    fn send_ask(&mut self, ask_id: AskId, ask: &mut Ask, node: NodeId, link_id: LinkId, model: String) {
+    /// Sends a request that waits for this link. It stands in its place before the message does: the link may turn
+    /// out to be the last drop too full and go.
+    fn send_ask(&mut self, ask_id: AskId, link_id: LinkId) {
         let id = RequestId::from_random(self.rng.random());
         let now = self.mono();
+        let (Some(ask), Some(link)) = (self.asks.get_mut(&ask_id), self.links.get_mut(link_id)) else {
+            return;
+        };
+        let Some(Route::Opening { node, model }) = ask.route.take() else {
+            return;
+        };
         let mut request = (*ask.request).clone();
         request.model = model;
-        if let Some(link) = self.links.get_mut(link_id) {
-            link.asks.insert(id.clone(), ask_id);
-            link.used_at = now;
-        }
         ask.route = Some(Route::Sent { node, link: link_id, id: id.clone() });
+        link.asks.insert(id.clone(), ask_id);
+        link.used_at = now;
         let message = InferenceRequest { request_id: id, request, streaming: true, extra: Extra::new() };
         self.send(link_id, ClusterMessage::InferenceRequest(Box::new(message)));
     }
 
     /// Sends what waited for a link to this peer.
     pub(super) fn send_waiting_asks(&mut self, peer: NodeId) {
-        let Some((link, _)) = self.links.of(peer) else {
-            return;
-        };
         for id in self.waiting_for(peer) {
-            let Some(mut ask) = self.asks.remove(&id) else { continue };
-            if let Some(Route::Opening { model, .. }) = ask.route.take() {
-                self.send_ask(id, &mut ask, peer, link, model);
+            if let Some((link, _)) = self.links.of(peer) {
+                self.send_ask(id, link);
             }
-            self.asks.insert(id, ask);
         }
     }
 
@@ -510,9 +514,11 @@ impl Core {
 
     /// When a request has waited too long, or has to be looked at again.
     pub(super) fn ask_deadline(&self, ask: &Ask) -> Duration {
-        match &ask.progress {
-            Some(progress) => progress.last + self.config.next_token_timeout,
-            None => ask.first_by,
+        match (&ask.progress, &ask.route) {
+            // The own backend may be waiting for a slow reader; its driver watches the engine instead.
+            (Some(_), Some(Route::Own(_))) => Duration::MAX,
+            (Some(progress), _) => progress.last + self.config.next_token_timeout,
+            (None, _) => ask.first_by,
         }
     }
 

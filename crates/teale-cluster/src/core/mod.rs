@@ -209,6 +209,11 @@ impl Core {
         self.draining
     }
 
+    /// How long the driver lets the backend take for the next chunk of an answer that began.
+    pub fn next_token_timeout(&self) -> Duration {
+        self.config.next_token_timeout
+    }
+
     /// The request of this node's own that a job answers, if it is one.
     pub fn asker(&self, job: JobId) -> Option<AskId> {
         self.jobs.get(&job).and_then(Job::asker)

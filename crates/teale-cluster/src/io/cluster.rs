@@ -162,6 +162,12 @@ impl Cluster {
         }
     }
 
+    /// Asks the relays who is there, as soon as they allow it (a relay answers once in ten seconds). Returns when
+    /// they answered.
+    pub async fn discover(&self) {
+        self.relays.discover(&self.shared).await;
+    }
+
     /// Peers, from memory, sorted by id.
     pub fn peers(&self) -> Vec<PeerView> {
         self.shared.look(Core::peers)
@@ -203,7 +209,8 @@ impl Cluster {
         }
         self.shared.handle(Input::Shutdown);
         let goodbye = async {
-            tokio::time::sleep(Duration::from_millis(50)).await; // Last words are on their way.
+            self.shared.writers.close();
+            self.shared.writers.wait().await;
             self.relays.shutdown().await;
         };
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;

@@ -39,7 +39,7 @@ pub(super) fn spawn(shared: &Arc<Shared>, session: RelaySession, initiator: bool
     let handle = LinkHandle { ready: Arc::clone(&ready), close };
     let path = LinkPath::Relay;
     shared.link_up(link, handle, Input::LinkUp { link, peer, path, security, initiator });
-    shared.tasks.spawn(write(Arc::clone(shared), link, sender, ready, closing));
+    shared.writers.spawn(write(Arc::clone(shared), link, sender, ready, closing));
     shared.tasks.spawn(read(Arc::clone(shared), link, receiver));
 }
 

@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     answer::{AnswerBuffer, Pending, Source},
-    job,
+    job::{self, Job},
     link::LinkHandle,
 };
 use crate::{AskError, AskId, Backend, ClusterEvent, Core, Input, JobId, LinkId, Now, Output};
@@ -53,6 +53,8 @@ pub(super) struct Shared {
     runtime: Handle,
     pub(super) backend: Option<Arc<dyn Backend>>,
     pub(super) tasks: TaskTracker,
+    /// The writing halves of links.
+    pub(super) writers: TaskTracker,
     /// Fires at the very end.
     pub(super) stop: CancellationToken,
     pub(super) events: broadcast::Sender<ClusterEvent>,
@@ -87,6 +89,7 @@ impl Shared {
             runtime: Handle::current(),
             backend,
             tasks: TaskTracker::new(),
+            writers: TaskTracker::new(),
             stop: CancellationToken::new(),
             events: broadcast::channel(EVENTS).0,
             openings,
@@ -290,12 +293,10 @@ impl Shared {
         let (Some(backend), Some(shared)) = (self.backend.clone(), self.me.upgrade()) else {
             return;
         };
-        let handle = JobHandle { stop: CancellationToken::new(), pull: Arc::new(Notify::new()) };
         let reader = state.core.asker(job).and_then(|ask| state.asks.get(&ask)).map(Arc::clone);
-        let stop = handle.stop.clone();
-        let pull = Arc::clone(&handle.pull);
-        state.jobs.insert(job, handle);
-        let run = job::run(shared, backend, job, request, reader, stop, pull);
+        let (stop, pull) = (CancellationToken::new(), Arc::new(Notify::new()));
+        state.jobs.insert(job, JobHandle { stop: stop.clone(), pull: Arc::clone(&pull) });
+        let run = job::run(shared, backend, Job { id: job, request, reader, stop, pull });
         self.tasks.spawn_on(run, &self.runtime);
     }
 }

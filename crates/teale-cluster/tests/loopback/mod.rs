@@ -27,7 +27,8 @@ pub const MODEL: &str = "test/echo";
 /// Longest wait for anything that should take a moment.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// Makes as many tokens as the last message says, one per `token_time`; a message that is no number hangs.
+/// Makes as many tokens as the last message says, one per `token_time`; `panic` panics, anything else
+/// hangs.
 #[derive(Debug)]
 pub struct Scripted {
     pub slots: usize,
@@ -75,6 +76,7 @@ impl Backend for Scripted {
 
     fn start(&self, request: ChatRequest) -> Result<ChunkStream, BackendError> {
         let text = request.messages.last().and_then(|message| message.content.as_ref()?.to_text()).unwrap();
+        assert_ne!(text, "panic", "as the script says");
         let busy = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         let slot = Slot(Arc::clone(&self.running));
         self.most.fetch_max(busy, Ordering::SeqCst);
