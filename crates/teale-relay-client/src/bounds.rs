@@ -82,11 +82,14 @@ pub const SEND_TURN: usize = 16 << 10;
 pub const CONTROL_QUEUE: usize = 1024;
 /// Frames of one session that wait to be received, in bytes. The protocol has no way to slow a sender down: a
 /// session whose reader falls so far behind is closed with [`SessionError::TooSlow`](crate::SessionError::TooSlow).
-pub const RECEIVE_QUEUE_SESSION: usize = 8 << 20;
+pub const RECEIVE_QUEUE_SESSION: usize = 16 << 20;
 /// The same, in frames.
 pub const RECEIVE_QUEUE_FRAMES: usize = 16_384;
-/// Frames of all sessions that wait to be received, in bytes. A session that gets a frame beyond it is closed.
+/// Frames of all sessions that wait to be received, in bytes. Beyond it a session that has more than
+/// [`RECEIVE_QUEUE_SHARE`] waiting is closed when it gets a frame; the others are not made to pay for it.
 pub const RECEIVE_QUEUE: usize = 256 << 20;
+/// See [`RECEIVE_QUEUE`].
+pub const RECEIVE_QUEUE_SHARE: usize = 64 << 10;
 /// Requests of handles that wait for the connection task.
 pub const COMMANDS: usize = 256;
 /// [`RelayEvent::Rejected`](crate::RelayEvent::Rejected) that wait to be read; the next one is only counted.

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use teale_identity::{Identity, signed};
-use teale_wire::{NodeCapabilities, Register, RelayMessage};
+use teale_wire::{NodeCapabilities, Register, RelayMessage, limits};
 
 use crate::bounds;
 
@@ -22,7 +22,13 @@ pub(crate) struct Registration {
 }
 
 impl Registration {
-    pub(crate) fn new(identity: Arc<Identity>, display_name: String, capabilities: NodeCapabilities) -> Self {
+    /// A display name beyond [`limits::DISPLAY_NAME`], which relays refuse, is cut.
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        mut display_name: String,
+        capabilities: NodeCapabilities,
+    ) -> Self {
+        display_name.truncate(display_name.floor_char_boundary(limits::DISPLAY_NAME));
         Self {
             identity,
             display_name,

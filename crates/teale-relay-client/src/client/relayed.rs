@@ -63,7 +63,7 @@ impl Client {
         self.rng.fill_bytes(&mut random);
         let id = SessionId::from_random(random);
         self.send(&RelayMessage::RelayOpen(self.session_ref(peer, &id)));
-        let deadline = Some(now.monotonic + patience);
+        let deadline = Some(now.monotonic.saturating_add(patience));
         Ok(self.sessions.insert(Entry { peer, id, stage: Stage::Opening(plan), deadline, patience }))
     }
 

@@ -52,7 +52,7 @@ impl Inbox {
         let total = self.budget.0.load(Ordering::Relaxed);
         if state.frames.len() >= bounds::RECEIVE_QUEUE_FRAMES
             || state.bytes + size > bounds::RECEIVE_QUEUE_SESSION
-            || total + size > bounds::RECEIVE_QUEUE
+            || (total + size > bounds::RECEIVE_QUEUE && state.bytes + size > bounds::RECEIVE_QUEUE_SHARE)
         {
             return Err(Full);
         }
@@ -133,6 +133,16 @@ mod tests {
         assert_eq!(inbox.next().await, Ok(Bytes::from_static(b"one")));
         assert_eq!(inbox.next().await, Err(SessionError::RelayLost));
         assert_eq!(inbox.next().await, Err(SessionError::RelayLost));
+    }
+
+    #[test]
+    fn when_all_queues_together_are_full_only_the_long_ones_pay() {
+        let budget = Arc::<Budget>::default();
+        budget.0.store(bounds::RECEIVE_QUEUE, Ordering::Relaxed);
+        let (long, short) = (Inbox::new(budget.clone()), Inbox::new(budget.clone()));
+        assert_eq!(short.push(Bytes::from(vec![0; 1000])), Ok(()));
+        assert_eq!(long.push(Bytes::from(vec![0; bounds::RECEIVE_QUEUE_SHARE])), Ok(()));
+        assert_eq!(long.push(Bytes::from_static(b"x")), Err(Full));
     }
 
     #[tokio::test]

@@ -14,7 +14,7 @@ use teale_noise::Now;
 use teale_wire::PeerRecord;
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, Sleep, sleep_until, timeout},
+    time::{Sleep, sleep_until, timeout},
 };
 use tokio_tungstenite::tungstenite::{Bytes as MessageBytes, Message, Utf8Bytes};
 
@@ -29,7 +29,7 @@ use super::{
 };
 use crate::{Client, Event, Input, Inquiry, Output, RelayError, SessionError, SessionKey, Ticket, bounds};
 
-/// How long the task sleeps when the machine names no moment.
+/// How long the task sleeps at most.
 const IDLE: Duration = Duration::from_secs(3600);
 
 type Dial = Pin<Box<dyn Future<Output = Result<Box<Socket>, String>> + Send>>;
@@ -142,12 +142,17 @@ impl Task {
     }
 
     fn set_alarm(&self, sleep: Pin<&mut Sleep>) {
-        let at = self.shared.start + self.deadline.unwrap_or_else(|| self.shared.start.elapsed() + IDLE);
-        if self.deadline.is_none() && sleep.deadline() > Instant::now() {
-            return;
-        }
-        if sleep.deadline() != at {
-            sleep.reset(at);
+        let latest = self.shared.start.elapsed() + IDLE;
+        match self.deadline.filter(|deadline| *deadline < latest) {
+            Some(deadline) => {
+                let at = self.shared.start + deadline;
+                if sleep.deadline() != at {
+                    sleep.reset(at);
+                }
+            }
+            // Nothing before long: whenever the alarm rings next, it is set anew.
+            None if sleep.is_elapsed() => sleep.reset(self.shared.start + latest),
+            None => {}
         }
     }
 

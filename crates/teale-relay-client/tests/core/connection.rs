@@ -185,6 +185,16 @@ fn a_registration_that_is_refused_or_not_acknowledged_ends_the_connection() {
 }
 
 #[test]
+fn a_display_name_longer_than_relays_take_is_cut_between_characters() {
+    let mut config = crate::support::config(1);
+    config.display_name = "ü".repeat(200);
+    let mut node = Node::with(config, 1);
+    node.input(Input::Connected);
+    node.relay(json!({"challenge": {"nonce": NONCE}}));
+    assert_eq!(node.registration().unwrap().display_name, "ü".repeat(128));
+}
+
+#[test]
 fn an_acknowledgement_for_another_node_is_none() {
     let mut node = Node::new(1);
     node.input(Input::Connected);

@@ -111,6 +111,7 @@ async fn a_declined_session_and_a_missing_peer_fail_the_open_at_once() {
     let (opened, ()) = tokio::join!(a.open(&peer, PATIENCE), async { drop(incoming(&mut b_events).await) });
     assert_eq!(opened.unwrap_err(), SessionError::Closed);
     assert_eq!(a.open(&record(3), PATIENCE).await.unwrap_err(), SessionError::PeerNotFound);
+    assert_eq!(a.open(&record(3), Duration::MAX).await.unwrap_err(), SessionError::PeerNotFound);
     drop(b_events);
     assert_eq!(
         a.open(&peer, PATIENCE).await.unwrap_err(),
