@@ -3,11 +3,13 @@
 pub mod chat_request;
 pub mod cluster_core;
 pub mod cluster_message;
+pub mod gguf_header;
 pub mod lan_codec;
 pub mod noise_handshake;
 pub mod noise_packets;
 pub mod peek;
 pub mod relay_client;
 pub mod relay_message;
+pub mod sse;
 pub mod switchboard;
 pub mod websocket_server;
