@@ -1,4 +1,9 @@
 //! The relay as its clients meet it: HTTP, WebSocket, frames passed on.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says what it measured"
+)]
 
 mod support;
 

@@ -15,6 +15,11 @@
 //! > A leaves
 //! > count peers 1 sessions 0 sockets 2
 //! ```
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on fails, and says what it measured"
+)]
 
 use std::{collections::HashMap, fmt::Write, fs, path::Path, time::Duration};
 

@@ -15,7 +15,7 @@ use crate::{MEASURED, pin, serve_questions};
 const BUFFER: usize = 64 << 10;
 
 /// Pairs connections in the order in which they come.
-pub fn run() {
+pub(crate) fn run() {
     pin(MEASURED);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {

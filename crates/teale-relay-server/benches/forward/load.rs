@@ -21,7 +21,7 @@ const KEY: [u8; 4] = [0x37, 0xfa, 0x21, 0x3d];
 const READ: usize = 256 << 10;
 
 /// Messages that circulate through one of the measured processes.
-pub struct Load {
+pub(crate) struct Load {
     shared: Arc<Shared>,
 }
 
@@ -36,7 +36,7 @@ struct Shared {
 
 impl Load {
     /// Connects the pairs; nothing circulates yet.
-    pub async fn start(address: SocketAddr, scenario: &Scenario, relay: bool) -> Self {
+    pub(crate) async fn start(address: SocketAddr, scenario: &Scenario, relay: bool) -> Self {
         let in_all = scenario.pairs * scenario.in_flight;
         let shared = Arc::new(Shared {
             running: AtomicBool::new(false),
@@ -74,17 +74,17 @@ impl Load {
         Self { shared }
     }
 
-    pub fn received(&self) -> u64 {
+    pub(crate) fn received(&self) -> u64 {
         self.shared.received.load(Ordering::Relaxed)
     }
 
-    pub fn resume(&self) {
+    pub(crate) fn resume(&self) {
         self.shared.running.store(true, Ordering::Relaxed);
         self.shared.wake.notify_waiters();
     }
 
     /// Stops, and waits until every message has come to rest.
-    pub async fn pause(&self) {
+    pub(crate) async fn pause(&self) {
         self.shared.running.store(false, Ordering::Relaxed);
         for _ in 0..1000 {
             if self.shared.resting.load(Ordering::Relaxed) == self.shared.in_all {

@@ -31,7 +31,7 @@ const ROLE: &str = "TEALE_FORWARD_ROLE";
 const MEASURED: usize = 0;
 const LOAD: usize = 1;
 
-pub struct Scenario {
+pub(crate) struct Scenario {
     name: &'static str,
     /// The JSON text of a message, in bytes.
     size: usize,
@@ -150,7 +150,7 @@ impl Measured {
 }
 
 /// For a measured process: says where it listens, answers questions, and ends with its standard input.
-pub fn serve_questions(address: SocketAddr) {
+pub(crate) fn serve_questions(address: SocketAddr) {
     println!("{address}");
     thread::spawn(|| {
         for _ in std::io::stdin().lines() {
@@ -162,7 +162,7 @@ pub fn serve_questions(address: SocketAddr) {
 }
 
 /// Keeps this process on one processor; false where there is no such processor.
-pub fn pin(processor: usize) -> bool {
+pub(crate) fn pin(processor: usize) -> bool {
     let mut set = rustix::thread::CpuSet::new();
     set.set(processor);
     rustix::thread::sched_setaffinity(None, &set).is_ok()
