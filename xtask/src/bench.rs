@@ -1,0 +1,28 @@
+//! `bench NAME`: the benches that print ratios. None of them is a test: a busy machine makes them worse, not red.
+
+use crate::{
+    Failure,
+    process::{self, cargo},
+};
+
+/// A bench: its name here, its package, its cargo name, and what it prints.
+const BENCHES: &[(&str, &str, &str, &str)] = &[
+    ("relay", "teale-relay-server", "forward", "CPU per forwarded message over that of a plain copier"),
+    ("seal", "teale-noise", "seal", "sealing and opening over the raw AEAD"),
+    ("engine", "teale-infer", "engine", "tokens/s of one slot and of four"),
+    ("overhead", "teale-node", "overhead", "tokens/s through API, relay and Noise over the engine alone"),
+];
+
+/// Runs one bench, or lists them.
+pub(crate) fn run(args: &[String]) -> Result<(), Failure> {
+    let Some(wanted) = args.first() else {
+        for (name, _, _, prints) in BENCHES {
+            println!("{name:10} {prints}");
+        }
+        return Ok(());
+    };
+    let Some((_, package, bench, _)) = BENCHES.iter().find(|(name, ..)| name == wanted) else {
+        return Err(format!("there is no bench `{wanted}`; `cargo xtask bench` lists them"));
+    };
+    process::run(cargo(["bench", "--package", package, "--bench", bench, "--"]).args(&args[1..]))
+}
