@@ -29,6 +29,8 @@ pub struct PeerView {
     pub encrypted: bool,
     /// Whether the peer proved its id.
     pub verified: bool,
+    /// The sealed link's handshake hash in hex: the same on both sides, unless somebody sits in between.
+    pub handshake: Option<String>,
     /// Models that answer at once.
     pub models: Vec<String>,
     /// Round trip of the last heartbeat, in milliseconds.

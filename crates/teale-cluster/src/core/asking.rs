@@ -3,18 +3,17 @@
 use std::time::Duration;
 
 use teale_wire::{
-    ClusterMessage, ErrorCode, Extra, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError,
-    InferenceRequest, NodeId, RequestId,
-    chat::{ChatChunk, ChatRequest, Usage},
+    ClusterMessage, ErrorCode, Extra, InferenceCancel, InferenceRequest, NodeId, RequestId,
+    chat::{ChatChunk, ChatRequest},
 };
 
 use rand::RngExt;
 
 use super::{
-    AskId, Core, JobId, LinkId, Output, bounds, link::Greeting, merge::is_opening, routing::Candidate,
+    AskId, Core, JobId, LinkId, Output, answering::Progress, bounds, link::Greeting, routing::Candidate,
     serving::Origin,
 };
-use crate::{AskError, LinkPath};
+use crate::AskError;
 
 /// Where a request is at present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +27,7 @@ pub(super) enum Route {
 }
 
 impl Route {
-    fn peer(&self) -> Option<NodeId> {
+    pub(super) fn peer(&self) -> Option<NodeId> {
         match self {
             Self::Opening { node, .. } | Self::Sent { node, .. } => Some(*node),
             Self::Own(_) => None,
@@ -36,31 +35,18 @@ impl Route {
     }
 }
 
-/// The answer so far, once it began.
-#[derive(Debug)]
-struct Progress {
-    first: Duration,
-    last: Duration,
-    chunks: u64,
-    /// What the usage chunk needs if the provider only tells the numbers.
-    id: String,
-    created: u64,
-    model: String,
-    usage_seen: bool,
-}
-
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) request: Box<ChatRequest>,
     pub(super) tried_own: bool,
-    route: Option<Route>,
+    pub(super) route: Option<Route>,
     excluded: Vec<NodeId>,
     /// Peers whose link died under the request: tried once more, after the others.
     lost: Vec<NodeId>,
     attempts: usize,
     first_by: Duration,
-    held: Vec<ChatChunk>,
-    progress: Option<Progress>,
+    pub(super) held: Vec<ChatChunk>,
+    pub(super) progress: Option<Progress>,
     error: Option<AskError>,
 }
 
@@ -73,7 +59,7 @@ impl Ask {
         self.lost.contains(&node)
     }
 
-    fn exclude(&mut self, node: NodeId, error: AskError) {
+    pub(super) fn exclude(&mut self, node: NodeId, error: AskError) {
         if !self.is_excluded(node) {
             self.excluded.push(node);
         }
@@ -81,7 +67,7 @@ impl Ask {
     }
 
     /// The error to end with if nobody answers. That the prompt is too long says more than what follows it.
-    fn remember(&mut self, error: AskError) {
+    pub(super) fn remember(&mut self, error: AskError) {
         let keep =
             matches!(&self.error, Some(AskError::Provider { code: ErrorCode::ContextLengthExceeded, .. }));
         if !keep {
@@ -130,7 +116,7 @@ impl Core {
     }
 
     /// Gives a request without a route to the best provider left, or ends it.
-    fn route(&mut self, id: AskId) {
+    pub(super) fn route(&mut self, id: AskId) {
         loop {
             let Some(mut ask) = self.asks.remove(&id) else {
                 return;
@@ -267,7 +253,7 @@ impl Core {
     }
 
     /// Takes a request off its route, without a word to the provider.
-    fn release(&mut self, id: AskId) -> Option<Route> {
+    pub(super) fn release(&mut self, id: AskId) -> Option<Route> {
         let now = self.mono();
         let route = self.asks.get_mut(&id)?.route.take()?;
         if let Some(peer) = route.peer().and_then(|peer| self.roster.get_mut(peer)) {
@@ -292,12 +278,12 @@ impl Core {
         }
     }
 
-    fn send_cancel(&mut self, link: LinkId, request_id: RequestId) {
+    pub(super) fn send_cancel(&mut self, link: LinkId, request_id: RequestId) {
         let cancel = InferenceCancel { request_id, extra: Extra::new() };
         self.send(link, ClusterMessage::InferenceCancel(cancel));
     }
 
-    fn end(&mut self, id: AskId, result: Result<(), AskError>) {
+    pub(super) fn end(&mut self, id: AskId, result: Result<(), AskError>) {
         if self.asks.remove(&id).is_some() {
             self.out.push_back(Output::End { ask: id, result });
         }
@@ -353,151 +339,6 @@ impl Core {
             None => ask.remember(error),
         }
         self.route(id);
-    }
-
-    /// A chunk of the answer, from whichever provider.
-    pub(super) fn ask_chunk(&mut self, id: AskId, chunk: ChatChunk) {
-        let now = self.mono();
-        let Some(ask) = self.asks.get_mut(&id) else {
-            return;
-        };
-        if ask.progress.is_none() && is_opening(&chunk) && ask.held.len() < bounds::HELD_CHUNKS {
-            ask.held.push(chunk);
-            return;
-        }
-        if ask.progress.is_none() {
-            self.begin(id, &chunk);
-        }
-        let Some(ask) = self.asks.get_mut(&id) else {
-            return;
-        };
-        if let Some(progress) = &mut ask.progress {
-            progress.last = now;
-            progress.chunks += 1;
-            progress.usage_seen |= chunk.usage.is_some();
-        }
-        self.out.push_back(Output::Deliver { ask: id, chunk });
-    }
-
-    /// The first chunk with something in it: from here on there is no other provider.
-    fn begin(&mut self, id: AskId, chunk: &ChatChunk) {
-        let now = self.mono();
-        let Some(ask) = self.asks.get_mut(&id) else {
-            return;
-        };
-        let (node, path, security) = match &ask.route {
-            Some(Route::Sent { node, link, .. }) => {
-                let link = self.links.get(*link);
-                (Some(*node), link.map_or(LinkPath::Relay, |link| link.path), link.map(|link| link.security))
-            }
-            _ => (None, LinkPath::Own, None),
-        };
-        ask.progress = Some(Progress {
-            first: now,
-            last: now,
-            chunks: 0,
-            id: chunk.id.clone(),
-            created: chunk.created,
-            model: chunk.model.clone(),
-            usage_seen: false,
-        });
-        let held = std::mem::take(&mut ask.held);
-        self.out.push_back(Output::Begin { ask: id, node, path, security });
-        self.out.extend(held.into_iter().map(|chunk| Output::Deliver { ask: id, chunk }));
-        self.wake_by(now + self.config.next_token_timeout);
-    }
-
-    /// The answer is whole. A usage the provider told only in numbers becomes the last chunk.
-    pub(super) fn ask_complete(&mut self, id: AskId, tokens_in: Option<u64>, tokens_out: Option<u64>) {
-        let now = self.mono();
-        let peer = self.release(id).and_then(|route| route.peer());
-        let Some(ask) = self.asks.get_mut(&id) else {
-            return;
-        };
-        if ask.progress.is_none() && ask.held.is_empty() {
-            let message = "the provider ended the answer before it began".to_owned();
-            let error = AskError::Provider { node: peer, code: ErrorCode::InternalError, message };
-            if let Some(peer) = peer {
-                ask.exclude(peer, error);
-            } else {
-                ask.remember(error);
-            }
-            self.route(id);
-            return;
-        }
-        if ask.progress.is_none()
-            && let Some(first) = ask.held.first().cloned()
-        {
-            self.begin(id, &first); // An empty answer is an answer.
-        }
-        let Some(progress) = self.asks.get_mut(&id).and_then(|ask| ask.progress.take()) else {
-            return;
-        };
-        let tokens = tokens_out.unwrap_or(progress.chunks);
-        let seconds = progress.last.saturating_sub(progress.first).as_secs_f64();
-        if let Some(peer) = peer.and_then(|peer| self.roster.get_mut(peer))
-            && tokens > 1
-            && seconds > 0.0
-        {
-            peer.measure((tokens - 1) as f64 / seconds);
-        }
-        if let (false, Some(completion_tokens)) = (progress.usage_seen, tokens_out) {
-            let prompt_tokens = tokens_in.unwrap_or(0);
-            let total_tokens = prompt_tokens.saturating_add(completion_tokens);
-            let usage = Usage { prompt_tokens, completion_tokens, total_tokens, extra: Extra::new() };
-            let chunk = ChatChunk {
-                id: progress.id,
-                object: "chat.completion.chunk".into(),
-                created: progress.created,
-                model: progress.model,
-                choices: Vec::new(),
-                usage: Some(usage),
-                extra: Extra::new(),
-            };
-            self.out.push_back(Output::Deliver { ask: id, chunk });
-        }
-        tracing::trace!(ask = id.0, ?now, "answered");
-        self.end(id, Ok(()));
-    }
-
-    pub(super) fn answer_chunk(&mut self, link_id: LinkId, message: InferenceChunk) {
-        let Some(link) = self.links.get_mut(link_id) else {
-            return;
-        };
-        match link.asks.get(&message.request_id) {
-            Some(ask) => {
-                let ask = *ask;
-                self.ask_chunk(ask, message.chunk);
-            }
-            None => {
-                self.counters.strays += 1;
-                if link.forget(message.request_id.clone()) {
-                    self.send_cancel(link_id, message.request_id);
-                }
-            }
-        }
-    }
-
-    pub(super) fn answer_complete(&mut self, link: LinkId, message: &InferenceComplete) {
-        if let Some(ask) = self.links.get(link).and_then(|link| link.asks.get(&message.request_id)).copied() {
-            self.ask_complete(ask, message.tokens_in, message.tokens_out);
-        }
-    }
-
-    pub(super) fn answer_error(&mut self, link: LinkId, message: InferenceError) {
-        let Some(entry) = self.links.get(link) else {
-            return;
-        };
-        let node = Some(entry.peer);
-        if let Some(ask) = entry.asks.get(&message.request_id).copied() {
-            let code = match message.code {
-                Some(ErrorCode::Other(code)) => ErrorCode::Other(plain(&code)),
-                Some(code) => code,
-                None => ErrorCode::InternalError,
-            };
-            let message = plain(&message.error_message);
-            self.ask_failed(ask, AskError::Provider { node, code, message });
-        }
     }
 
     /// A message of ours does not fit the carrier: the request it belongs to ends.

@@ -111,55 +111,73 @@ impl Link {
     }
 }
 
-/// All links, by number.
+/// All links, by number and by peer.
 #[derive(Debug, Default)]
-pub(super) struct Links(BTreeMap<LinkId, Link>);
+pub(super) struct Links {
+    all: BTreeMap<LinkId, Link>,
+    of: BTreeMap<NodeId, Vec<LinkId>>,
+}
 
 impl Links {
     pub(super) fn get(&self, id: LinkId) -> Option<&Link> {
-        self.0.get(&id)
+        self.all.get(&id)
     }
 
     pub(super) fn get_mut(&mut self, id: LinkId) -> Option<&mut Link> {
-        self.0.get_mut(&id)
+        self.all.get_mut(&id)
     }
 
     pub(super) fn insert(&mut self, id: LinkId, link: Link) {
-        self.0.insert(id, link);
+        self.of.entry(link.peer).or_default().push(id);
+        self.all.insert(id, link);
     }
 
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        self.0.remove(&id)
+        let link = self.all.remove(&id)?;
+        if let Some(ids) = self.of.get_mut(&link.peer) {
+            ids.retain(|other| *other != id);
+            if ids.is_empty() {
+                self.of.remove(&link.peer);
+            }
+        }
+        Some(link)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (LinkId, &Link)> {
-        self.0.iter().map(|(id, link)| (*id, link))
+        self.all.iter().map(|(id, link)| (*id, link))
     }
 
     pub(super) fn len(&self) -> usize {
-        self.0.len()
+        self.all.len()
     }
 
     pub(super) fn ids(&self) -> Vec<LinkId> {
-        self.0.keys().copied().collect()
+        self.all.keys().copied().collect()
     }
 
     pub(super) fn guests(&self) -> usize {
-        self.0.values().filter(|link| link.is_guest()).count()
+        self.all.values().filter(|link| link.is_guest()).count()
     }
 
-    pub(super) fn guests_of(&self, peer: NodeId) -> usize {
-        self.0.values().filter(|link| link.is_guest() && link.peer == peer).count()
+    /// All links with a peer, guests included.
+    pub(super) fn with(&self, peer: NodeId) -> impl Iterator<Item = (LinkId, &Link)> {
+        let ids = self.of.get(&peer).into_iter().flatten();
+        ids.filter_map(|id| self.all.get(id).map(|link| (*id, link)))
+    }
+
+    pub(super) fn has(&self, peer: NodeId) -> bool {
+        self.of.contains_key(&peer)
     }
 
     /// The link for new requests to a peer: never a guest's, never one that retires.
     pub(super) fn of(&self, peer: NodeId) -> Option<(LinkId, &Link)> {
-        self.iter().find(|(_, link)| link.peer == peer && !link.is_guest() && link.retiring.is_none())
+        self.with(peer).find(|(_, link)| !link.is_guest() && link.retiring.is_none())
     }
 
     /// A link to a peer that was set aside for another one.
     pub(super) fn retired(&mut self, peer: NodeId) -> Option<&mut Link> {
-        self.0.values_mut().find(|link| link.peer == peer && !link.is_guest())
+        let (id, _) = self.with(peer).find(|(_, link)| !link.is_guest())?;
+        self.all.get_mut(&id)
     }
 
     /// The link that was idle for longest, guests only or all.

@@ -35,7 +35,7 @@ impl Core {
         }
         if initiator {
             let links = &self.links;
-            self.roster.entry(peer, now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+            self.roster.entry(peer, now, |peer| links.has(peer));
             let hello = self.hello();
             self.send(id, ClusterMessage::Hello(hello));
             if self.config.passcode.is_none() {
@@ -49,7 +49,9 @@ impl Core {
         if peer == self.config.node {
             return Some(CloseReason::Own);
         }
-        if !initiator && self.links.guests_of(peer) > bounds::GUESTS_PER_PEER {
+        if !initiator
+            && self.links.with(peer).filter(|(_, link)| link.is_guest()).count() > bounds::GUESTS_PER_PEER
+        {
             return Some(CloseReason::TooMany);
         }
         let guests_full = !initiator && self.links.guests() > bounds::GUESTS;
@@ -115,8 +117,7 @@ impl Core {
         let (now, me) = (self.mono(), self.config.node);
         for record in records.iter().filter(|record| record.node_id != me) {
             let links = &self.links;
-            let is_linked =
-                |peer| links.iter().any(|(_, link)| link.peer == peer && link.greeting == Greeting::Member);
+            let is_linked = |peer| links.with(peer).any(|(_, link)| link.greeting == Greeting::Member);
             if self.roster.discovered(record, now, is_linked) {
                 self.event(ClusterEvent::Discovered {
                     node: record.node_id,
@@ -188,7 +189,7 @@ impl Core {
             return;
         }
         let links = &self.links;
-        let entry = self.roster.entry(peer, now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+        let entry = self.roster.entry(peer, now, |peer| links.has(peer));
         entry.introduced(hello, now);
         entry.reached();
         if let Some(link) = self.links.get_mut(id) {
@@ -214,11 +215,7 @@ impl Core {
         let opener = |link: &Link| if link.initiator { self.config.node } else { link.peer };
         let rank =
             |(id, link): &(LinkId, &Link)| (link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id));
-        let rivals = || {
-            self.links
-                .iter()
-                .filter(|(_, link)| link.peer == peer && !link.is_guest() && link.retiring.is_none())
-        };
+        let rivals = || self.links.with(peer).filter(|(_, link)| !link.is_guest() && link.retiring.is_none());
         let Some((keep, _)) = rivals().min_by_key(rank) else {
             return;
         };

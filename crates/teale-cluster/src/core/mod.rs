@@ -1,5 +1,6 @@
 //! The cluster layer as a machine: inputs and time in, outputs and one deadline out.
 
+mod answering;
 mod asking;
 pub mod bounds;
 mod fair_queue;
@@ -283,7 +284,7 @@ impl Core {
         }
         self.time_out_asks();
         let (links, roster) = (&self.links, &mut self.roster);
-        roster.expire(now, |peer| links.iter().any(|(_, link)| link.peer == peer));
+        roster.expire(now, |peer| links.has(peer));
         self.open_eager_links();
         let eager = self.eager.then(|| now + bounds::BEAT_FAST);
         let deadlines = self.links.iter().map(|(_, link)| link.deadline());

@@ -25,6 +25,10 @@ impl Core {
                 encrypted: link.is_some_and(|link| matches!(link.security, Security::Sealed { .. })),
                 verified: link
                     .is_some_and(|link| matches!(link.security, Security::Sealed { verified: true, .. })),
+                handshake: link.and_then(|link| match &link.security {
+                    Security::Sealed { handshake_hash, .. } => Some(hex::encode(handshake_hash)),
+                    Security::Plaintext => None,
+                }),
                 models: peer.models.clone(),
                 latency_ms: link
                     .and_then(|link| link.pulse.latency())

@@ -194,8 +194,8 @@ impl Roster {
         self.0.retain(|id, peer| {
             peer.opening
                 || peer.in_flight > 0
-                || is_linked(*id)
                 || now.saturating_sub(peer.seen_at) < bounds::PEER_TTL
+                || is_linked(*id)
         });
     }
 }

@@ -1,0 +1,176 @@
+//! Answers that come in: held until they begin, passed on, completed with their usage.
+
+use std::time::Duration;
+
+use teale_wire::{
+    ErrorCode, Extra, InferenceChunk, InferenceComplete, InferenceError,
+    chat::{ChatChunk, Usage},
+};
+
+use super::{
+    AskId, Core, LinkId, Output,
+    asking::{Route, plain},
+    bounds,
+    merge::is_opening,
+};
+use crate::{AskError, LinkPath};
+
+/// The answer so far, once it began.
+#[derive(Debug)]
+pub(super) struct Progress {
+    first: Duration,
+    pub(super) last: Duration,
+    chunks: u64,
+    /// What the usage chunk needs if the provider only tells the numbers.
+    id: String,
+    created: u64,
+    model: String,
+    usage_seen: bool,
+}
+
+impl Core {
+    /// A chunk of the answer, from whichever provider.
+    pub(super) fn ask_chunk(&mut self, id: AskId, chunk: ChatChunk) {
+        let now = self.mono();
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if ask.progress.is_none() && is_opening(&chunk) && ask.held.len() < bounds::HELD_CHUNKS {
+            ask.held.push(chunk);
+            return;
+        }
+        if ask.progress.is_none() {
+            self.begin(id, &chunk);
+        }
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if let Some(progress) = &mut ask.progress {
+            progress.last = now;
+            progress.chunks += 1;
+            progress.usage_seen |= chunk.usage.is_some();
+        }
+        self.out.push_back(Output::Deliver { ask: id, chunk });
+    }
+
+    /// The first chunk with something in it: from here on there is no other provider.
+    fn begin(&mut self, id: AskId, chunk: &ChatChunk) {
+        let now = self.mono();
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        let (node, path, security) = match &ask.route {
+            Some(Route::Sent { node, link, .. }) => {
+                let link = self.links.get(*link);
+                (Some(*node), link.map_or(LinkPath::Relay, |link| link.path), link.map(|link| link.security))
+            }
+            _ => (None, LinkPath::Own, None),
+        };
+        ask.progress = Some(Progress {
+            first: now,
+            last: now,
+            chunks: 0,
+            id: chunk.id.clone(),
+            created: chunk.created,
+            model: chunk.model.clone(),
+            usage_seen: false,
+        });
+        let held = std::mem::take(&mut ask.held);
+        self.out.push_back(Output::Begin { ask: id, node, path, security });
+        self.out.extend(held.into_iter().map(|chunk| Output::Deliver { ask: id, chunk }));
+        self.wake_by(now + self.config.next_token_timeout);
+    }
+
+    /// The answer is whole. A usage the provider told only in numbers becomes the last chunk.
+    pub(super) fn ask_complete(&mut self, id: AskId, tokens_in: Option<u64>, tokens_out: Option<u64>) {
+        let now = self.mono();
+        let peer = self.release(id).and_then(|route| route.peer());
+        let Some(ask) = self.asks.get_mut(&id) else {
+            return;
+        };
+        if ask.progress.is_none() && ask.held.is_empty() {
+            let message = "the provider ended the answer before it began".to_owned();
+            let error = AskError::Provider { node: peer, code: ErrorCode::InternalError, message };
+            if let Some(peer) = peer {
+                ask.exclude(peer, error);
+            } else {
+                ask.remember(error);
+            }
+            self.route(id);
+            return;
+        }
+        if ask.progress.is_none()
+            && let Some(first) = ask.held.first().cloned()
+        {
+            self.begin(id, &first); // An empty answer is an answer.
+        }
+        let Some(progress) = self.asks.get_mut(&id).and_then(|ask| ask.progress.take()) else {
+            return;
+        };
+        let tokens = tokens_out.unwrap_or(progress.chunks);
+        let seconds = progress.last.saturating_sub(progress.first).as_secs_f64();
+        if let Some(peer) = peer.and_then(|peer| self.roster.get_mut(peer))
+            && tokens > 1
+            && seconds > 0.0
+        {
+            peer.measure((tokens - 1) as f64 / seconds);
+        }
+        if let (false, Some(completion_tokens)) = (progress.usage_seen, tokens_out) {
+            let prompt_tokens = tokens_in.unwrap_or(0);
+            let total_tokens = prompt_tokens.saturating_add(completion_tokens);
+            let usage = Usage { prompt_tokens, completion_tokens, total_tokens, extra: Extra::new() };
+            let chunk = ChatChunk {
+                id: progress.id,
+                object: "chat.completion.chunk".into(),
+                created: progress.created,
+                model: progress.model,
+                choices: Vec::new(),
+                usage: Some(usage),
+                extra: Extra::new(),
+            };
+            self.out.push_back(Output::Deliver { ask: id, chunk });
+        }
+        tracing::trace!(ask = id.0, ?now, "answered");
+        self.end(id, Ok(()));
+    }
+
+    pub(super) fn answer_chunk(&mut self, link_id: LinkId, message: InferenceChunk) {
+        let Some(link) = self.links.get_mut(link_id) else {
+            return;
+        };
+        match link.asks.get(&message.request_id) {
+            Some(ask) => {
+                let ask = *ask;
+                self.ask_chunk(ask, message.chunk);
+            }
+            None => {
+                self.counters.strays += 1;
+                if link.forget(message.request_id.clone()) {
+                    self.send_cancel(link_id, message.request_id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn answer_complete(&mut self, link: LinkId, message: &InferenceComplete) {
+        if let Some(ask) = self.links.get(link).and_then(|link| link.asks.get(&message.request_id)).copied() {
+            self.ask_complete(ask, message.tokens_in, message.tokens_out);
+        }
+    }
+
+    pub(super) fn answer_error(&mut self, link: LinkId, message: InferenceError) {
+        let Some(entry) = self.links.get(link) else {
+            return;
+        };
+        let node = Some(entry.peer);
+        if let Some(ask) = entry.asks.get(&message.request_id).copied() {
+            let code = match message.code {
+                Some(ErrorCode::Other(code)) => ErrorCode::Other(plain(&code)),
+                Some(code) => code,
+                None => ErrorCode::InternalError,
+            };
+            let message = plain(&message.error_message);
+            self.ask_failed(ask, AskError::Provider { node, code, message });
+        }
+    }
+}
