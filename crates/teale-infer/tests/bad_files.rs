@@ -94,6 +94,7 @@ fn metadata_that_llama_cpp_would_die_of_is_refused() {
         ("general.architecture", None),
         ("tokenizer.ggml.model", None),
         ("tokenizer.ggml.model", text("none")),
+        ("tokenizer.ggml.model", text("bert")),
         ("tokenizer.ggml.tokens", None),
         ("tokenizer.ggml.tokens", Some(Value::Texts(vec!["a".to_owned(), "a".to_owned()]))),
         ("tokenizer.ggml.tokens", Some(Value::Texts(vec!["a".to_owned()]))),
@@ -112,6 +113,9 @@ fn metadata_that_llama_cpp_would_die_of_is_refused() {
         ("llama.rope.scaling.type", text("sideways")),
         ("llama.expert_count", number(4096)),
         ("llama.expert_used_count", number(2)),
+        ("llama.attention.layer_norm_rms_epsilon", Some(Value::F32(-1.0))),
+        ("llama.attention.layer_norm_rms_epsilon", Some(Value::F32(f32::NAN))),
+        ("general.architecture", text("nomic-bert")),
         ("general.alignment", number(12)),
     ];
     for (key, value) in cases {

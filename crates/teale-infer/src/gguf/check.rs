@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{GgufError, Value, header::Header};
+use super::{GgufError, Value, error::shown, header::Header};
 
 /// llama.cpp's `LLAMA_MAX_LAYERS`.
 const MOST_LAYERS: u64 = 512;
@@ -17,6 +17,10 @@ pub(super) fn model(header: &Header) -> Result<(), GgufError> {
     if header.architecture().is_empty() {
         return Err(missing("general.architecture"));
     }
+    if !continues_text(header.architecture()) {
+        return Err(wrong("general.architecture", "is of a model that does not continue text"));
+    }
+    floats(header)?;
     shape(header)?;
     experts(header)?;
     if let Some(scaling) = header.text(&of(header, "rope.scaling.type"))
@@ -37,6 +41,23 @@ fn missing(key: impl Into<String>) -> GgufError {
 
 fn wrong(key: impl Into<String>, problem: &'static str) -> GgufError {
     GgufError::Value { key: key.into(), problem }
+}
+
+/// Encoders and models of pictures or sound; llama.cpp loads them, but not for this.
+fn continues_text(architecture: &str) -> bool {
+    let other = ["clip", "gemma-embedding", "wavtokenizer-dec"].contains(&architecture);
+    !(other || architecture.contains("bert") || architecture.starts_with("t5"))
+}
+
+/// Factors and bounds: all of them finite, none of the epsilons below 0.
+fn floats(header: &Header) -> Result<(), GgufError> {
+    for (key, value) in &header.metadata {
+        let Value::Float(value) = value else { continue };
+        if !value.is_finite() || (*value < 0.0 && key.ends_with("epsilon")) {
+            return Err(wrong(shown(key.as_bytes()), "is out of range"));
+        }
+    }
+    Ok(())
 }
 
 /// The sizes that every language model states.
@@ -140,6 +161,9 @@ fn tokenizer(header: &Header) -> Result<(), GgufError> {
     let model = header.text("tokenizer.ggml.model").ok_or_else(|| missing("tokenizer.ggml.model"))?;
     if ["no_vocab", "none"].contains(&model) {
         return Err(wrong("tokenizer.ggml.model", "says that there is no tokenizer"));
+    }
+    if ["bert", "test"].contains(&model) {
+        return Err(wrong("tokenizer.ggml.model", "is a kind that no chat model has"));
     }
     let tokens = match header.get(TOKENS) {
         Some(Value::Texts(tokens)) if !tokens.is_empty() => tokens,
