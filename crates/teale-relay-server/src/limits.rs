@@ -98,6 +98,7 @@ pub const HTTP_HEADER_TIME: Duration = Duration::from_secs(5);
 pub const HTTP_LIFE: Duration = Duration::from_secs(60);
 
 /// What the relay's own short messages may add to a full outbound queue, in bytes.
+#[cfg(feature = "io")]
 pub(crate) const OUTBOUND_SLACK: usize = 64 << 10;
 /// The time between two complaints of the same kind to one socket.
 pub(crate) const COMPLAINT_INTERVAL: Duration = Duration::from_secs(1);
