@@ -1,0 +1,56 @@
+//! `GET /v1/models`: answered from memory, so a dead peer cannot make it wait.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    extract::{Path, State},
+    response::{IntoResponse, Response},
+};
+use serde::Serialize;
+use teale_cluster::{AskError, ModelView};
+use teale_wire::model_matches;
+
+use super::{Api, chunks::unix_now, errors::ApiError};
+
+#[derive(Serialize)]
+struct List {
+    object: &'static str,
+    data: Vec<Entry>,
+}
+
+/// OpenAI's model object.
+#[derive(Serialize)]
+struct Entry {
+    id: String,
+    object: &'static str,
+    created: u64,
+    owned_by: &'static str,
+}
+
+impl Entry {
+    fn of(model: ModelView, created: u64) -> Self {
+        Self { owned_by: if model.local { "local" } else { "teale" }, id: model.id, object: "model", created }
+    }
+}
+
+pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
+    let created = since(&api);
+    let mut data: Vec<_> = api.cluster.models().into_iter().map(|model| Entry::of(model, created)).collect();
+    data.sort_by(|a, b| a.id.cmp(&b.id));
+    Json(List { object: "list", data }).into_response()
+}
+
+pub(super) async fn retrieve(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+    let models = api.cluster.models();
+    let exact = models.iter().find(|model| model.id == id);
+    match exact.or_else(|| models.iter().find(|model| model_matches(&id, &model.id))) {
+        Some(model) => Json(Entry::of(model.clone(), since(&api))).into_response(),
+        None => ApiError::from_ask(&AskError::ModelNotFound, &id).into_response(),
+    }
+}
+
+/// The node does not know when a model was made; its own start is a date that stays the same.
+fn since(api: &Api) -> u64 {
+    unix_now().saturating_sub(api.started.elapsed().as_secs())
+}

@@ -1,0 +1,276 @@
+//! `teale-node demo`: relay, provider and consumer in one process, over real sockets, sealed, with a real engine.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+use futures_util::StreamExt;
+use serde_json::{Value, json};
+use teale_relay_server::{RelayServer, RelayServerConfig};
+use teale_wire::{
+    NodeId,
+    chat::{ChatMessage, ChatRequest, Usage},
+};
+
+use super::{failure::Failure, global::Context, runtime, signals::Signals};
+use crate::{ApiOptions, EngineOptions, ModelSpec, Node, output::Output};
+
+/// The model that comes with the program: a real GGUF file with random weights, made by `cargo xtask tiny-model`.
+const TINY: &[u8] = include_bytes!("../../assets/tiny.gguf");
+/// How long each step may take.
+const STEP: Duration = Duration::from_secs(30);
+/// How often a step is looked at.
+const LOOK: Duration = Duration::from_millis(5);
+/// How long the nodes get to close.
+const GOODBYE: Duration = Duration::from_secs(3);
+/// Tokens of the answer.
+const TOKENS: u64 = 64;
+
+/// Everything runs on loopback, in temporary directories, and is gone afterwards.
+#[derive(Debug, Args)]
+pub(super) struct Demo {
+    /// Serve this model instead of the built-in one.
+    #[arg(long, value_name = "FILE")]
+    model: Option<String>,
+    /// What to ask.
+    #[arg(long, value_name = "TEXT", default_value = "Hello, network!")]
+    prompt: String,
+    /// Leave everything running, with the consumer's API up, until a signal comes.
+    #[arg(long)]
+    keep: bool,
+}
+
+impl Demo {
+    pub(super) fn run(&self, context: &Context) -> Result<(), Failure> {
+        context.start_logging("warn");
+        let runtime = runtime()?;
+        let result = runtime.block_on(self.play(Steps { output: context.output, started: Instant::now() }));
+        runtime.shutdown_timeout(GOODBYE);
+        result
+    }
+
+    async fn play(&self, steps: Steps) -> Result<(), Failure> {
+        let mut signals = Signals::install()
+            .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+        let folder =
+            tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary directory: {error}")))?;
+        let model = self.model(&folder.path().join("tiny.gguf"))?;
+
+        let server = RelayServer::bind(RelayServerConfig::new(loopback())).await;
+        let server = server.map_err(|error| Failure::new(error.to_string()))?;
+        let url = format!("ws://{}/ws", server.local_addr());
+        let relay = server.handle();
+        let running = tokio::spawn(server.run());
+        steps.say("relay", json!({ "url": url }), || format!("a relay listens at {url}"))?;
+
+        let engine = EngineOptions { slots: 2, ..EngineOptions::default() };
+        let provider =
+            Node::builder().data_dir(folder.path().join("provider")).name("demo provider").relay(&url);
+        let provider = provider.engine(engine).model(&model).start().await?;
+        steps.joined("provider", &provider).await?;
+
+        let consumer =
+            Node::builder().data_dir(folder.path().join("consumer")).name("demo consumer").relay(&url);
+        let consumer = consumer.api(ApiOptions::new(loopback())).start().await?;
+        steps.joined("consumer", &consumer).await?;
+
+        let id = ModelSpec::parse(&model)?.id;
+        self.ask(&steps, &provider, &consumer, &id).await?;
+        if self.keep {
+            steps.keep(&consumer, &id)?;
+            signals.next().await;
+        }
+        consumer.shutdown(GOODBYE).await;
+        provider.shutdown(GOODBYE).await;
+        relay.shutdown();
+        let _ = tokio::time::timeout(GOODBYE, running).await;
+        steps.say("done", json!({}), || "everything worked".into())
+    }
+
+    /// The model to serve, `NAME=FILE`. Without one of the user's, the built-in one.
+    fn model(&self, tiny: &PathBuf) -> Result<String, Failure> {
+        if let Some(model) = &self.model {
+            return Ok(model.clone());
+        }
+        std::fs::write(tiny, TINY).map_err(|error| Failure::new(format!("{}: {error}", tiny.display())))?;
+        Ok(format!("tiny={}", tiny.display()))
+    }
+
+    async fn ask(&self, steps: &Steps, provider: &Node, consumer: &Node, model: &str) -> Result<(), Failure> {
+        if !consumer.cluster().wait_for_model(model, STEP).await {
+            return Err(Failure::new(format!("the consumer did not discover the provider of `{model}`")));
+        }
+        steps.say("discovered", json!({ "node": provider.id(), "models": [model] }), || {
+            format!("the consumer asked the relay who is there: {} serves `{model}`", provider.id().short())
+        })?;
+        if self.model.is_none() {
+            steps.say("note", json!({ "model": model, "random_weights": true }), || {
+                "the built-in model has random weights: real computation, but its text is noise".into()
+            })?;
+        }
+        let request = ChatRequest {
+            model: model.to_owned(),
+            messages: vec![ChatMessage::text("user", self.prompt.clone())],
+            temperature: Some(0.0),
+            max_tokens: Some(TOKENS),
+            stream: Some(true),
+            ..ChatRequest::default()
+        };
+        steps.say("prompt", json!({ "text": self.prompt }), || format!("prompt: {}", self.prompt))?;
+        let started = Instant::now();
+        let answer = consumer.cluster().chat(request).await;
+        let mut answer = answer.map_err(|error| Failure::new(format!("the request failed: {error}")))?;
+        let asking = handshake(consumer, provider.id()).await?;
+        let serving = handshake(provider, consumer.id()).await?;
+        steps.handshake(&asking, &serving)?;
+        let mut reading = Reading::new(started);
+        while let Some(chunk) = answer.next().await {
+            let chunk = chunk.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
+            let text =
+                chunk.choices.into_iter().filter_map(|choice| choice.delta.content).collect::<String>();
+            reading.take(&text, chunk.usage);
+            steps.token(&text)?;
+        }
+        steps.usage(&reading)
+    }
+}
+
+fn loopback() -> SocketAddr {
+    (Ipv4Addr::LOCALHOST, 0).into()
+}
+
+/// How one side sees the link to the other.
+struct Handshake {
+    hash: String,
+    verified: bool,
+}
+
+/// Waits until one node has a sealed link with the other.
+async fn handshake(node: &Node, peer: NodeId) -> Result<Handshake, Failure> {
+    let sealed = || {
+        let peer = node.cluster().peers().into_iter().find(|view| view.node == peer)?;
+        Some(Handshake { hash: peer.handshake?, verified: peer.verified })
+    };
+    let search = async {
+        loop {
+            if let Some(found) = sealed() {
+                return found;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    let late = |_| Failure::new("no sealed link came up between consumer and provider");
+    tokio::time::timeout(STEP, search).await.map_err(late)
+}
+
+/// An answer while it is read.
+struct Reading {
+    started: Instant,
+    first: Option<Instant>,
+    last: Instant,
+    usage: Option<Usage>,
+}
+
+impl Reading {
+    fn new(started: Instant) -> Self {
+        Self { started, first: None, last: started, usage: None }
+    }
+
+    fn take(&mut self, text: &str, usage: Option<Usage>) {
+        if !text.is_empty() {
+            self.last = Instant::now();
+            self.first.get_or_insert(self.last);
+        }
+        self.usage = usage.or(self.usage.take());
+    }
+
+    fn rate(&self) -> Option<f64> {
+        let tokens = self.usage.as_ref()?.completion_tokens;
+        let seconds = (self.last - self.first?).as_secs_f64();
+        (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
+    }
+}
+
+/// Prints each step as it happens: a line of text, or of JSON.
+struct Steps {
+    output: Output,
+    started: Instant,
+}
+
+impl Steps {
+    fn say(&self, step: &str, mut value: Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        value["step"] = step.into();
+        Ok(self
+            .output
+            .document(&value, || format!("[{:6.3} s] {}", self.started.elapsed().as_secs_f64(), text()))?)
+    }
+
+    /// The node's identity, then its registration.
+    async fn joined(&self, role: &str, node: &Node) -> Result<(), Failure> {
+        let id = node.id();
+        self.say("identity", json!({ "role": role, "node": id }), || format!("the {role} is node {id}"))?;
+        let registered = async {
+            while !node.cluster().relays().iter().any(|relay| relay.registered) {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let late = |_| Failure::new(format!("the {role} could not register with the relay"));
+        tokio::time::timeout(STEP, registered).await.map_err(late)?;
+        self.say("registered", json!({ "role": role, "node": id }), || {
+            format!("the {role} is registered with the relay")
+        })
+    }
+
+    fn handshake(&self, consumer: &Handshake, provider: &Handshake) -> Result<(), Failure> {
+        let (a, b) = (&consumer.hash, &provider.hash);
+        let equal = a == b;
+        let value = json!({ "consumer": a, "provider": b, "equal": equal, "verified": consumer.verified && provider.verified });
+        self.say("handshake", value, || {
+            format!("Noise handshake done, both identities proved; its hash on both sides:\n             consumer {a}\n             provider {b}")
+        })?;
+        if equal {
+            Ok(())
+        } else {
+            Err(Failure::new("the handshake hashes differ: somebody sits in between"))
+        }
+    }
+
+    fn token(&self, text: &str) -> Result<(), Failure> {
+        match (self.output.is_json(), text) {
+            (_, "") => Ok(()),
+            (true, text) => self.say("token", json!({ "text": text }), String::new),
+            (false, text) => Ok(self.output.piece(text)?),
+        }
+    }
+
+    fn usage(&self, reading: &Reading) -> Result<(), Failure> {
+        if !self.output.is_json() {
+            self.output.line("")?;
+        }
+        let Some(usage) = &reading.usage else { return Err(Failure::new("the answer came without usage")) };
+        let first = reading.first.map(|first| (first - reading.started).as_secs_f64() * 1e3);
+        let rate = reading.rate();
+        let value = json!({ "usage": usage, "ttft_ms": first, "tokens_per_s": rate });
+        self.say("usage", value, || {
+            format!(
+                "{} prompt tokens, {} answer tokens, first after {:.1} ms, then {:.0} tokens/s",
+                usage.prompt_tokens,
+                usage.completion_tokens,
+                first.unwrap_or_default(),
+                rate.unwrap_or_default()
+            )
+        })
+    }
+
+    fn keep(&self, consumer: &Node, model: &str) -> Result<(), Failure> {
+        let api = consumer.api_url().unwrap_or_default();
+        self.say("api", json!({ "api": api, "model": model }), || {
+            format!(
+                "the consumer's API stays up at {api}/v1 until Ctrl-C; try\n  curl {api}/v1/chat/completions -d '{{\"model\":\"{model}\",\"messages\":[{{\"role\":\"user\",\"content\":\"hi\"}}]}}'"
+            )
+        })
+    }
+}

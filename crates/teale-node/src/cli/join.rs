@@ -1,0 +1,74 @@
+//! The flags of verbs that join the network, and the builder made of the settings.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::{
+    DataDir, EncryptionChoice, EngineOptions, Node, NodeBuilder, ProofChoice, Settings, UpstreamOptions,
+};
+
+/// How to join. Each is also a setting.
+#[derive(Debug, Clone, Args, Serialize)]
+pub(super) struct JoinFlags {
+    /// Join this relay, ws://HOST[:PORT]/ws or wss://…; may be given several times.
+    #[arg(long = "relay", value_name = "URL")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    relays: Vec<String>,
+    /// The node's name, for people [default: the host's].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+    /// Whether plaintext with peers that have no key is acceptable [default: preferred].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    encryption: Option<EncryptionChoice>,
+    /// Whether peers must prove their node id [default: required].
+    #[arg(long)]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    identity_proof: Option<ProofChoice>,
+    /// A file with the cluster's passcode.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    passcode_file: Option<String>,
+    /// Seconds until the first token, all attempts together.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_token_seconds: Option<u64>,
+    /// Seconds between two tokens.
+    #[arg(long, value_name = "SECONDS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next_token_seconds: Option<u64>,
+}
+
+/// What all joining verbs take from the settings.
+pub(super) fn builder(settings: &Settings) -> NodeBuilder {
+    let mut builder = Node::builder()
+        .name(&settings.name)
+        .encryption(settings.encryption.into())
+        .identity_proof(settings.identity_proof.into())
+        .queue(settings.queue)
+        .timeouts(
+            Duration::from_secs(settings.first_token_seconds),
+            Duration::from_secs(settings.next_token_seconds),
+        );
+    if let Some(passcode) = &settings.passcode {
+        builder = builder.passcode(passcode.clone());
+    }
+    settings.relays.iter().fold(builder, NodeBuilder::relay)
+}
+
+/// The same for a node that also serves.
+pub(super) fn serving(settings: &Settings, dir: &DataDir) -> NodeBuilder {
+    let mut builder = builder(settings).data_dir(dir.path()).engine(EngineOptions {
+        slots: settings.slots,
+        context: settings.context,
+        threads: settings.threads,
+        gpu_layers: settings.gpu_layers,
+    });
+    if let Some(url) = &settings.upstream {
+        builder = builder.upstream(UpstreamOptions { url: url.clone(), key: settings.upstream_key.clone() });
+    }
+    settings.models.iter().fold(builder, NodeBuilder::model)
+}

@@ -1,0 +1,16 @@
+//! Settings: what can be set, where each value came from, and the typed result.
+//!
+//! Order of precedence: flag, `TEALE_*` variable, configuration file, default.
+
+mod keys;
+mod layers;
+mod relay_limits;
+mod secret;
+mod settings;
+
+pub(crate) use layers::read_file;
+pub use layers::{ConfigError, Layers, Resolved, Row, Source};
+pub use relay_limits::RelayLimitSettings;
+pub use secret::Secret;
+pub use settings::{EncryptionChoice, LogFormat, ProofChoice, RelaySettings, Settings};
+pub(crate) use settings::{FIRST_TOKEN_SECONDS, NEXT_TOKEN_SECONDS, QUEUE, SLOTS};

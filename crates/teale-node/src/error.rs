@@ -1,0 +1,70 @@
+//! Why a node cannot start.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use teale_identity::{IdentityError, KeyFileError};
+use thiserror::Error;
+
+/// Why a node cannot start. All of these are the operator's to mend; the texts say how.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum NodeError {
+    /// The data directory cannot be used.
+    #[error("cannot use {path}: {source}")]
+    DataDir {
+        /// Which path.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another node runs with the same identity.
+    #[error("a node already runs in {path}{}; stop it, or give this one its own --data-dir", pid_text(*.pid))]
+    DataDirBusy {
+        /// Which directory.
+        path: PathBuf,
+        /// Whose process, if it says.
+        pid: Option<u32>,
+    },
+    /// The key file cannot be used.
+    #[error("the node's key file: {0}")]
+    KeyFile(#[from] KeyFileError),
+    /// The operating system has no randomness.
+    #[error("the node's identity: {0}")]
+    Identity(#[from] IdentityError),
+    /// A relay URL nobody can connect to.
+    #[error("`{url}` is no relay URL ({reason}); expected ws://HOST[:PORT]/ws or wss://HOST[:PORT]/ws")]
+    RelayUrl {
+        /// The URL.
+        url: String,
+        /// What is wrong with it.
+        reason: &'static str,
+    },
+    /// A model that cannot be served.
+    #[error("model `{model}`: {reason}")]
+    Model {
+        /// Which.
+        model: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The upstream server cannot be used.
+    #[error("upstream: {0}")]
+    Upstream(String),
+    /// The API's address cannot be had.
+    #[error("the API cannot listen on {address}: {source}; choose another address with --api")]
+    ApiBind {
+        /// Which address.
+        address: SocketAddr,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The API would be open to strangers.
+    #[error(
+        "the API at {0} could be reached from other machines: give it a key with --api-key-file, or a loopback address"
+    )]
+    ApiKeyNeeded(SocketAddr),
+}
+
+fn pid_text(pid: Option<u32>) -> String {
+    pid.map(|pid| format!(" (process {pid})")).unwrap_or_default()
+}
