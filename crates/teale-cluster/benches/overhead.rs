@@ -92,14 +92,35 @@ fn node(relay: &str, seed: u8, backend: Option<Arc<dyn Backend>>) -> Cluster {
     Cluster::spawn(ClusterConfig::new("device", "bench", hardware), backend, vec![relay])
 }
 
-/// Tokens per second, from the start of the request to the end of the answer.
-async fn speed<T>(start: Instant, answer: impl Stream<Item = T>) -> f64 {
-    let count = answer.count().await;
-    assert!(count >= TOKENS as usize / 2, "{count} chunks");
-    f64::from(TOKENS) / start.elapsed().as_secs_f64()
+/// Tokens per second from the start of the request to the end of the answer, and CPU time of the process per token.
+async fn speed<E: std::fmt::Debug>(
+    start: (Instant, Duration),
+    answer: impl Stream<Item = Result<ChatChunk, E>>,
+) -> (f64, Duration) {
+    let text = |chunk: ChatChunk| -> usize {
+        chunk.choices.iter().filter_map(|choice| choice.delta.content.as_ref()).map(String::len).sum()
+    };
+    let bytes = answer.fold(0, |sum, item| std::future::ready(sum + text(item.unwrap()))).await;
+    assert_eq!(bytes, TOKENS as usize * 5, "nothing is lost");
+    (f64::from(TOKENS) / start.0.elapsed().as_secs_f64(), (cpu_time() - start.1) / TOKENS)
 }
 
-async fn measure(relay: &str, seed: u8, per_token: Duration) -> (f64, f64) {
+/// CPU time of this process, in ticks of 10 ms; zero where the system does not tell.
+fn cpu_time() -> Duration {
+    let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
+    let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+    let ticks = |n: usize| fields.get(n).and_then(|field| field.parse::<u64>().ok()).unwrap_or(0);
+    Duration::from_millis((ticks(11) + ticks(12)) * 10)
+}
+
+struct Figures {
+    alone: f64,
+    relayed: f64,
+    /// What a token costs beyond the engine, everything in this process: provider, relay, consumer.
+    cost: Duration,
+}
+
+async fn measure(relay: &str, seed: u8, per_token: Duration) -> Figures {
     let engine: Arc<dyn Backend> = Arc::new(Engine { per_token });
     let provider = node(relay, seed, Some(Arc::clone(&engine)));
     while !provider.relays()[0].registered {
@@ -108,16 +129,18 @@ async fn measure(relay: &str, seed: u8, per_token: Duration) -> (f64, f64) {
     let consumer = node(relay, seed + 1, None);
     assert!(consumer.wait_for_model("engine", Duration::from_secs(20)).await);
     let request = ChatRequest { model: "engine".into(), ..ChatRequest::default() };
-    let (mut alone, mut relayed) = (0f64, 0f64);
+    let mut best = Figures { alone: 0.0, relayed: 0.0, cost: Duration::MAX };
     for _ in 0..ROUNDS {
-        let start = Instant::now();
-        alone = alone.max(speed(start, engine.start(request.clone()).unwrap()).await);
-        let start = Instant::now();
-        relayed = relayed.max(speed(start, consumer.chat(request.clone()).await.unwrap()).await);
+        let alone = speed((Instant::now(), cpu_time()), engine.start(request.clone()).unwrap()).await;
+        let start = (Instant::now(), cpu_time());
+        let relayed = speed(start, consumer.chat(request.clone()).await.unwrap()).await;
+        best.alone = best.alone.max(alone.0);
+        best.relayed = best.relayed.max(relayed.0);
+        best.cost = best.cost.min(relayed.1.saturating_sub(alone.1));
     }
     consumer.drain(Duration::ZERO).await;
     provider.drain(Duration::ZERO).await;
-    (alone, relayed)
+    best
 }
 
 #[tokio::main]
@@ -126,11 +149,14 @@ async fn main() {
     let relay = format!("ws://{}/ws", server.local_addr());
     tokio::spawn(server.run());
     println!("tokens/s, best of {ROUNDS}, {TOKENS} tokens");
-    println!("{:>14} {:>12} {:>12} {:>7}", "engine", "in process", "over relay", "ratio");
+    println!(
+        "{:>14} {:>12} {:>12} {:>7} {:>13}",
+        "engine", "in process", "over relay", "ratio", "CPU per token"
+    );
     for (seed, rate) in [(1, 1000u32), (3, 2000), (5, 4000), (7, 0)] {
         let per_token = if rate == 0 { Duration::ZERO } else { Duration::from_secs(1) / rate };
-        let (alone, relayed) = measure(&relay, seed, per_token).await;
+        let Figures { alone, relayed, cost } = measure(&relay, seed, per_token).await;
         let name = if rate == 0 { "unbounded".to_owned() } else { format!("{rate}/s") };
-        println!("{name:>14} {alone:>12.0} {relayed:>12.0} {:>7.3}", relayed / alone);
+        println!("{name:>14} {alone:>12.0} {relayed:>12.0} {:>7.3} {cost:>13.0?}", relayed / alone);
     }
 }

@@ -199,6 +199,7 @@ impl Core {
         };
         let mut request = (*ask.request).clone();
         request.model = model;
+        request.stream = Some(true); // Whatever the user wants to see at once: the link carries chunks.
         ask.route = Some(Route::Sent { node, link: link_id, id: id.clone() });
         link.asks.insert(id.clone(), ask_id);
         link.used_at = now;
