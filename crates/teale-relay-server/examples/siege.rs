@@ -32,11 +32,15 @@ const SESSION: &str = "9b2f9e3e-3c1a-4f53-9d0e-2f1f5a1c7a10";
 const TRIPS: usize = 400;
 const EVERY: Duration = Duration::from_millis(5);
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn Error>> {
     if env::var(ROLE).is_ok() {
-        return relay().await;
+        return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(relay());
     }
+    // The attackers have a thread of their own, so that they do not delay the clients that are measured.
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(siege())
+}
+
+async fn siege() -> Result<(), Box<dyn Error>> {
     let mut numbers = env::args().skip(1).filter_map(|argument| argument.parse::<usize>().ok());
     let (crowd, messages) = (numbers.next().unwrap_or(10_000), numbers.next().unwrap_or(1_000_000));
     let mut server = Server::start()?;
@@ -216,5 +220,8 @@ async fn upgrade(stream: TcpStream) -> Option<TcpStream> {
 async fn unread(address: SocketAddr) {
     let ((mallory, mut socket), (target, _unread)) = (node(address, 10).await, node(address, 11).await);
     let frame = relay_data(&mallory, &target, 256 << 10);
-    while socket.send(Message::text(frame.clone())).await.is_ok() {}
+    while socket.send(Message::text(frame.clone())).await.is_ok() {
+        // Its own answers are heard, so that it is not the slow one.
+        while let Ok(Some(Ok(_))) = tokio::time::timeout(EVERY, socket.next()).await {}
+    }
 }
