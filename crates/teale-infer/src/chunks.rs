@@ -29,6 +29,7 @@ impl Answer {
     }
 
     /// A piece of text.
+    #[cfg(feature = "llama")]
     pub(crate) fn text(&mut self, content: String) -> ChatChunk {
         self.delta(Delta { content: Some(content), ..Delta::default() }, None)
     }
