@@ -140,3 +140,12 @@ fn the_demo_ends_well() {
     assert!(text.status.success());
     assert!(String::from_utf8_lossy(&text.stdout).contains("random weights"));
 }
+
+#[test]
+fn the_built_in_model_is_the_one_that_the_tests_of_the_engine_use() {
+    let theirs = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../teale-infer/tests/data/tiny.gguf");
+    assert!(
+        std::fs::read(theirs).unwrap() == std::fs::read(tiny_model()).unwrap(),
+        "copy it to assets/ again"
+    );
+}

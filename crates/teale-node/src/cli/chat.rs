@@ -16,7 +16,9 @@ use super::{
     failure::Failure,
     global::{Context, to_table},
     join::{self, JoinFlags},
-    prompt, runtime,
+    prompt,
+    reading::Reading,
+    runtime,
 };
 use crate::{
     Node, NodeError,
@@ -85,6 +87,23 @@ struct Outcome {
     usage: Option<Usage>,
     ttft_ms: Option<f64>,
     tokens_per_s: Option<f64>,
+}
+
+impl Outcome {
+    fn new(reading: Reading, origin: Origin) -> Self {
+        Self {
+            ttft_ms: reading.first_token_ms(),
+            tokens_per_s: reading.tokens_per_second(),
+            model: reading.model,
+            node: origin.node.map(|node| node.to_string()),
+            path: origin.path,
+            encrypted: origin.encrypted,
+            verified: origin.verified,
+            text: reading.text,
+            finish_reason: reading.finish_reason,
+            usage: reading.usage,
+        }
+    }
 }
 
 impl Chat {
@@ -198,7 +217,7 @@ impl Chat {
                 output.piece(&text)?;
             }
         }
-        let outcome = reading.outcome(origin);
+        let outcome = Outcome::new(reading, origin);
         if live {
             return Ok(output.line("")?);
         }
@@ -271,70 +290,6 @@ fn only_model(mut models: Vec<String>) -> Result<String, Failure> {
         _ => {
             let list = crate::output::plain(&models.join(", "));
             Err(Failure::usage("several models are served").hint(format!("choose one with --model: {list}")))
-        }
-    }
-}
-
-/// An answer while it is read.
-#[derive(Debug)]
-struct Reading {
-    asked: Instant,
-    first: Option<Instant>,
-    last: Instant,
-    model: String,
-    text: String,
-    finish_reason: Option<String>,
-    usage: Option<Usage>,
-}
-
-impl Reading {
-    fn new(asked: Instant) -> Self {
-        Self {
-            asked,
-            first: None,
-            last: asked,
-            model: String::new(),
-            text: String::new(),
-            finish_reason: None,
-            usage: None,
-        }
-    }
-
-    /// Takes a chunk; returns its text.
-    fn take(&mut self, chunk: ChatChunk) -> String {
-        self.usage = chunk.usage.or(self.usage.take());
-        if self.model.is_empty() {
-            self.model = chunk.model;
-        }
-        let Some(choice) = chunk.choices.into_iter().next() else { return String::new() };
-        self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
-        let text = choice.delta.content.unwrap_or_default();
-        if !text.is_empty() {
-            self.last = Instant::now();
-            self.first.get_or_insert(self.last);
-            self.text.push_str(&text);
-        }
-        text
-    }
-
-    fn outcome(self, origin: Origin) -> Outcome {
-        let tokens = self.usage.as_ref().map(|usage| usage.completion_tokens);
-        // The first token's time is the prompt's: the rate is that of the others.
-        let rate = self.first.zip(tokens).and_then(|(first, tokens)| {
-            let seconds = (self.last - first).as_secs_f64();
-            (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
-        });
-        Outcome {
-            model: self.model,
-            node: origin.node.map(|node| node.to_string()),
-            path: origin.path,
-            encrypted: origin.encrypted,
-            verified: origin.verified,
-            text: self.text,
-            finish_reason: self.finish_reason,
-            usage: self.usage,
-            ttft_ms: self.first.map(|first| (first - self.asked).as_secs_f64() * 1e3),
-            tokens_per_s: rate,
         }
     }
 }

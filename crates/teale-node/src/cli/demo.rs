@@ -2,20 +2,22 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::Path,
     time::{Duration, Instant},
 };
 
 use clap::Args;
 use futures_util::StreamExt;
 use serde_json::{Value, json};
-use teale_relay_server::{RelayServer, RelayServerConfig};
+use teale_relay_server::{RelayHandle, RelayServer, RelayServerConfig, RelayServerError};
 use teale_wire::{
     NodeId,
-    chat::{ChatMessage, ChatRequest, Usage},
+    chat::{ChatMessage, ChatRequest},
 };
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
 
-use super::{failure::Failure, global::Context, runtime, signals::Signals};
+use super::{failure::Failure, global::Context, reading::Reading, runtime, signals::Signals};
 use crate::{ApiOptions, EngineOptions, ModelSpec, Node, output::Output};
 
 /// The model that comes with the program: a real GGUF file with random weights, made by `cargo xtask tiny-model`.
@@ -55,9 +57,23 @@ impl Demo {
     async fn play(&self, steps: Steps) -> Result<(), Failure> {
         let mut signals = Signals::install()
             .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
+        let stage = tokio::select! {
+            stage = self.show(&steps) => stage?,
+            () = signals.next() => return Err(Failure::new("interrupted")),
+        };
+        if self.keep {
+            steps.keep(&stage.consumer, &stage.model)?;
+            signals.next().await;
+        }
+        stage.close().await;
+        steps.say("done", json!({}), || "everything worked".into())
+    }
+
+    async fn show(&self, steps: &Steps) -> Result<Stage, Failure> {
         let folder =
             tempfile::tempdir().map_err(|error| Failure::new(format!("no temporary directory: {error}")))?;
-        let model = self.model(&folder.path().join("tiny.gguf"))?;
+        let spec = self.model(&folder.path().join("tiny.gguf"))?;
+        let model = ModelSpec::parse(&spec)?.id;
 
         let server = RelayServer::bind(RelayServerConfig::new(loopback())).await;
         let server = server.map_err(|error| Failure::new(error.to_string()))?;
@@ -66,10 +82,12 @@ impl Demo {
         let running = tokio::spawn(server.run());
         steps.say("relay", json!({ "url": url }), || format!("a relay listens at {url}"))?;
 
-        let engine = EngineOptions { slots: 2, ..EngineOptions::default() };
+        // More threads only get in each other's way with a model this small.
+        let threads = self.model.is_none().then_some(1);
+        let engine = EngineOptions { slots: 2, threads, ..EngineOptions::default() };
         let provider =
             Node::builder().data_dir(folder.path().join("provider")).name("demo provider").relay(&url);
-        let provider = provider.engine(engine).model(&model).start().await?;
+        let provider = provider.engine(engine).model(spec).start().await?;
         steps.joined("provider", &provider).await?;
 
         let consumer =
@@ -77,21 +95,12 @@ impl Demo {
         let consumer = consumer.api(ApiOptions::new(loopback())).start().await?;
         steps.joined("consumer", &consumer).await?;
 
-        let id = ModelSpec::parse(&model)?.id;
-        self.ask(&steps, &provider, &consumer, &id).await?;
-        if self.keep {
-            steps.keep(&consumer, &id)?;
-            signals.next().await;
-        }
-        consumer.shutdown(GOODBYE).await;
-        provider.shutdown(GOODBYE).await;
-        relay.shutdown();
-        let _ = tokio::time::timeout(GOODBYE, running).await;
-        steps.say("done", json!({}), || "everything worked".into())
+        self.ask(steps, &provider, &consumer, &model).await?;
+        Ok(Stage { consumer, provider, relay, running, model, _folder: folder })
     }
 
     /// The model to serve, `NAME=FILE`. Without one of the user's, the built-in one.
-    fn model(&self, tiny: &PathBuf) -> Result<String, Failure> {
+    fn model(&self, tiny: &Path) -> Result<String, Failure> {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
@@ -111,6 +120,10 @@ impl Demo {
                 "the built-in model has random weights: real computation, but its text is noise".into()
             })?;
         }
+        // A node with an API links with providers as soon as it knows them.
+        let asking = handshake(consumer, provider.id()).await?;
+        let serving = handshake(provider, consumer.id()).await?;
+        steps.handshake(&asking, &serving)?;
         let request = ChatRequest {
             model: model.to_owned(),
             messages: vec![ChatMessage::text("user", self.prompt.clone())],
@@ -123,18 +136,31 @@ impl Demo {
         let started = Instant::now();
         let answer = consumer.cluster().chat(request).await;
         let mut answer = answer.map_err(|error| Failure::new(format!("the request failed: {error}")))?;
-        let asking = handshake(consumer, provider.id()).await?;
-        let serving = handshake(provider, consumer.id()).await?;
-        steps.handshake(&asking, &serving)?;
         let mut reading = Reading::new(started);
         while let Some(chunk) = answer.next().await {
             let chunk = chunk.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
-            let text =
-                chunk.choices.into_iter().filter_map(|choice| choice.delta.content).collect::<String>();
-            reading.take(&text, chunk.usage);
-            steps.token(&text)?;
+            steps.token(&reading.take(chunk))?;
         }
         steps.usage(&reading)
+    }
+}
+
+/// Everything that was started.
+struct Stage {
+    consumer: Node,
+    provider: Node,
+    relay: RelayHandle,
+    running: JoinHandle<Result<(), RelayServerError>>,
+    model: String,
+    _folder: TempDir,
+}
+
+impl Stage {
+    async fn close(self) {
+        self.consumer.shutdown(GOODBYE).await;
+        self.provider.shutdown(GOODBYE).await;
+        self.relay.shutdown();
+        let _ = tokio::time::timeout(GOODBYE, self.running).await;
     }
 }
 
@@ -166,34 +192,6 @@ async fn handshake(node: &Node, peer: NodeId) -> Result<Handshake, Failure> {
     tokio::time::timeout(STEP, search).await.map_err(late)
 }
 
-/// An answer while it is read.
-struct Reading {
-    started: Instant,
-    first: Option<Instant>,
-    last: Instant,
-    usage: Option<Usage>,
-}
-
-impl Reading {
-    fn new(started: Instant) -> Self {
-        Self { started, first: None, last: started, usage: None }
-    }
-
-    fn take(&mut self, text: &str, usage: Option<Usage>) {
-        if !text.is_empty() {
-            self.last = Instant::now();
-            self.first.get_or_insert(self.last);
-        }
-        self.usage = usage.or(self.usage.take());
-    }
-
-    fn rate(&self) -> Option<f64> {
-        let tokens = self.usage.as_ref()?.completion_tokens;
-        let seconds = (self.last - self.first?).as_secs_f64();
-        (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
-    }
-}
-
 /// Prints each step as it happens: a line of text, or of JSON.
 struct Steps {
     output: Output,
@@ -201,8 +199,11 @@ struct Steps {
 }
 
 impl Steps {
-    fn say(&self, step: &str, mut value: Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
-        value["step"] = step.into();
+    fn say(&self, step: &str, facts: Value, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let mut value = json!({ "step": step });
+        if let (Value::Object(value), Value::Object(facts)) = (&mut value, facts) {
+            value.extend(facts);
+        }
         Ok(self
             .output
             .document(&value, || format!("[{:6.3} s] {}", self.started.elapsed().as_secs_f64(), text()))?)
@@ -251,8 +252,7 @@ impl Steps {
             self.output.line("")?;
         }
         let Some(usage) = &reading.usage else { return Err(Failure::new("the answer came without usage")) };
-        let first = reading.first.map(|first| (first - reading.started).as_secs_f64() * 1e3);
-        let rate = reading.rate();
+        let (first, rate) = (reading.first_token_ms(), reading.tokens_per_second());
         let value = json!({ "usage": usage, "ttft_ms": first, "tokens_per_s": rate });
         self.say("usage", value, || {
             format!(

@@ -12,6 +12,7 @@ mod models;
 mod news;
 mod peers;
 mod prompt;
+mod reading;
 mod relay;
 mod serve;
 mod signals;

@@ -37,7 +37,7 @@ pub fn tiny_model() -> PathBuf {
 }
 
 /// An engine that does what the last message says: `words N` answers N words, `pace N` the same with 20 ms between
-/// them, `hold` never says anything, `context` refuses as too long, `break` fails after two words, `tools` calls
+/// them, `hold` never says anything, `late N` begins after two seconds, `context` refuses as too long, `break` fails after two words, `tools` calls
 /// one.
 #[derive(Debug)]
 pub struct Script {
@@ -120,10 +120,13 @@ impl Backend for Script {
                 chunks.push(Ok(usage(model, count)));
             }
         }
-        let (paced, held) = (verb == "pace", verb == "hold");
-        let body = stream::iter(chunks).then(move |chunk| async move {
+        let (paced, held, late) = (verb == "pace", verb == "hold", verb == "late");
+        let body = stream::iter(chunks).enumerate().then(move |(index, chunk)| async move {
             if held {
                 std::future::pending::<()>().await;
+            }
+            if late && index == 0 {
+                tokio::time::sleep(Duration::from_secs(2)).await;
             }
             if paced {
                 tokio::time::sleep(Duration::from_millis(20)).await;
