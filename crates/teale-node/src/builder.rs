@@ -47,6 +47,7 @@ pub struct NodeBuilder {
     name: Option<String>,
     hardware: Option<HardwareCapability>,
     relays: Vec<String>,
+    relay_ca: Option<String>,
     models: Vec<String>,
     engine: EngineOptions,
     upstream: Option<UpstreamOptions>,
@@ -70,6 +71,7 @@ impl Default for NodeBuilder {
             name: None,
             hardware: None,
             relays: Vec::new(),
+            relay_ca: None,
             models: Vec::new(),
             engine: EngineOptions { slots: SLOTS, ..EngineOptions::default() },
             upstream: None,
@@ -116,6 +118,12 @@ impl NodeBuilder {
     /// Joins a relay, `ws://HOST[:PORT]/ws` or `wss://…`. May be said several times.
     pub fn relay(mut self, url: impl Into<String>) -> Self {
         self.relays.push(url.into());
+        self
+    }
+
+    /// Trusts these certificates (PEM) for `wss` relays, beside the system's.
+    pub fn relay_ca(mut self, pem: impl Into<String>) -> Self {
+        self.relay_ca = Some(pem.into());
         self
     }
 
@@ -289,6 +297,7 @@ impl NodeBuilder {
             relay.encryption = self.encryption;
             relay.identity_proof = self.identity_proof;
             relay.known_peers = known.clone();
+            relay.extra_ca_pem = self.relay_ca.clone();
             relay
         };
         let relays = std::mem::take(&mut self.relays).into_iter().map(relay).collect();

@@ -166,6 +166,8 @@ async fn routes_methods_and_bodies_that_are_wrong_answer_in_shape() {
         (413, "request_too_large".into())
     );
     assert_eq!(seen(http.get(format!("{}/v1/models/none", f.url))).await, (404, "model_not_found".into()));
+    assert_eq!(seen(http.get(format!("{}/v1/models/%ff", f.url))).await.0, 400);
+    assert_eq!(http.get(&chat).send().await.unwrap().headers()["allow"], "POST");
     let lenient =
         http.post(&chat).header("content-type", "text/plain").body(body("words 1", false).to_string());
     assert_eq!(lenient.send().await.unwrap().status(), 200);
@@ -225,6 +227,20 @@ async fn a_full_queue_says_when_to_come_back() {
     let error: Value = response.json().await.unwrap();
     assert_eq!(error["error"]["code"], "queue_full");
     held.into_iter().for_each(|task| task.abort());
+}
+
+#[tokio::test]
+async fn a_body_announced_as_too_large_is_not_waited_for() {
+    let f = fixture(1, |_| {}).await;
+    let address = f.node.api_addr().unwrap();
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: {address}\r\ncontent-length: 99999999999\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut answer = vec![0; 64];
+    let length = stream.read(&mut answer).await.unwrap();
+    assert!(answer[..length].starts_with(b"HTTP/1.1 413 "), "{}", String::from_utf8_lossy(&answer[..length]));
 }
 
 /// Sends a request by hand, so that the connection can be cut at any point.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::Bytes,
+    body::{Bytes, HttpBody},
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -60,16 +60,18 @@ fn label(cluster: &Cluster, model: &str) -> String {
 
 /// Reads and checks the body. The content type is not looked at: many clients send none or a wrong one.
 async fn read(request: Request) -> Result<ChatRequest, ApiError> {
+    let too_large = || {
+        let message = format!("The request body may have at most {BODY_LIMIT} bytes.");
+        Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", message))
+    };
+    // What is announced as too large is not waited for.
+    if request.body().size_hint().lower() > BODY_LIMIT as u64 {
+        return too_large();
+    }
     let body = Limited::new(request.into_body(), BODY_LIMIT).collect();
     let body = match tokio::time::timeout(BODY_TIMEOUT, body).await {
         Ok(Ok(body)) => body.to_bytes(),
-        Ok(Err(error)) if error.is::<LengthLimitError>() => {
-            return Err(ApiError::new(
-                StatusCode::PAYLOAD_TOO_LARGE,
-                "request_too_large",
-                format!("The request body may have at most {BODY_LIMIT} bytes."),
-            ));
-        }
+        Ok(Err(error)) if error.is::<LengthLimitError>() => return too_large(),
         Ok(Err(_)) => return Err(ApiError::invalid(None, "The request body could not be read.")),
         Err(_) => {
             return Err(ApiError::new(

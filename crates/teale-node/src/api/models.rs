@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::{
     Json,
-    extract::{Path, State},
+    extract::{Path, State, rejection::PathRejection},
     response::{IntoResponse, Response},
 };
 use serde::Serialize;
@@ -41,7 +41,13 @@ pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
     Json(List { object: "list", data }).into_response()
 }
 
-pub(super) async fn retrieve(State(api): State<Arc<Api>>, Path(id): Path<String>) -> Response {
+pub(super) async fn retrieve(
+    State(api): State<Arc<Api>>,
+    id: Result<Path<String>, PathRejection>,
+) -> Response {
+    let Ok(Path(id)) = id else {
+        return ApiError::invalid(Some("id".into()), "The model's id is not valid UTF-8.").into_response();
+    };
     let models = api.cluster.models();
     let exact = models.iter().find(|model| model.id == id);
     match exact.or_else(|| models.iter().find(|model| model_matches(&id, &model.id))) {

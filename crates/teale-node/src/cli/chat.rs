@@ -233,11 +233,11 @@ const JOIN_SECONDS: u64 = 30;
 async fn start(context: &Context) -> Result<Node, Failure> {
     let dir = context.data_dir();
     let settings = context.settings();
-    match join::builder(settings).data_dir(dir.path()).start().await {
+    match join::builder(settings)?.data_dir(dir.path()).start().await {
         Err(NodeError::DataDirBusy { .. }) => {
             tracing::info!("the data directory is in use: asking under a passing identity");
             let known = known_peers_file::load(&dir)?;
-            Ok(join::builder(settings).known_peers(known).start().await?)
+            Ok(join::builder(settings)?.known_peers(known).start().await?)
         }
         node => Ok(node?),
     }

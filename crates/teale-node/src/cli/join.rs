@@ -1,10 +1,11 @@
 //! The flags of verbs that join the network, and the builder made of the settings.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::Args;
 use serde::Serialize;
 
+use super::failure::Failure;
 use crate::{
     DataDir, EncryptionChoice, EngineOptions, Node, NodeBuilder, ProofChoice, Settings, UpstreamOptions,
 };
@@ -16,6 +17,10 @@ pub(super) struct JoinFlags {
     #[arg(long = "relay", value_name = "URL")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     relays: Vec<String>,
+    /// Trust the certificates of this file (PEM) for wss relays, beside the system's.
+    #[arg(long, value_name = "FILE")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relay_ca: Option<PathBuf>,
     /// The node's name, for people [default: the host's].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -43,7 +48,7 @@ pub(super) struct JoinFlags {
 }
 
 /// What all joining verbs take from the settings.
-pub(super) fn builder(settings: &Settings) -> NodeBuilder {
+pub(super) fn builder(settings: &Settings) -> Result<NodeBuilder, Failure> {
     let mut builder = Node::builder()
         .name(&settings.name)
         .encryption(settings.encryption.into())
@@ -56,12 +61,17 @@ pub(super) fn builder(settings: &Settings) -> NodeBuilder {
     if let Some(passcode) = &settings.passcode {
         builder = builder.passcode(passcode.clone());
     }
-    settings.relays.iter().fold(builder, NodeBuilder::relay)
+    if let Some(path) = &settings.relay_ca {
+        let pem = std::fs::read_to_string(path);
+        let failed = |error| Failure::new(format!("cannot read {}: {error}", path.display()));
+        builder = builder.relay_ca(pem.map_err(failed)?);
+    }
+    Ok(settings.relays.iter().fold(builder, NodeBuilder::relay))
 }
 
 /// The same for a node that also serves.
-pub(super) fn serving(settings: &Settings, dir: &DataDir) -> NodeBuilder {
-    let mut builder = builder(settings).data_dir(dir.path()).engine(EngineOptions {
+pub(super) fn serving(settings: &Settings, dir: &DataDir) -> Result<NodeBuilder, Failure> {
+    let mut builder = builder(settings)?.data_dir(dir.path()).engine(EngineOptions {
         slots: settings.slots,
         context: settings.context,
         threads: settings.threads,
@@ -70,5 +80,5 @@ pub(super) fn serving(settings: &Settings, dir: &DataDir) -> NodeBuilder {
     if let Some(url) = &settings.upstream {
         builder = builder.upstream(UpstreamOptions { url: url.clone(), key: settings.upstream_key.clone() });
     }
-    settings.models.iter().fold(builder, NodeBuilder::model)
+    Ok(settings.models.iter().fold(builder, NodeBuilder::model))
 }

@@ -108,7 +108,7 @@ async fn serve(context: &Context) -> Result<(), Failure> {
     if settings.relays.is_empty() {
         tracing::warn!("no relay is configured: this node reaches nobody; give one with --relay URL");
     }
-    let starting = join::serving(settings, &context.data_dir()).api(api).start();
+    let starting = join::serving(settings, &context.data_dir())?.api(api).start();
     let node = tokio::select! {
         node = starting => node?,
         // Loading a large model takes a while; a signal ends that too.

@@ -34,6 +34,7 @@ pub(super) const KEYS: &[Key] = &[
     key("log_format", Kind::Text),
     key("name", Kind::Text),
     key("relays", Kind::List),
+    key("relay_ca", Kind::Text),
     key("models", Kind::List),
     key("upstream", Kind::Text),
     key("upstream_key", Kind::Secret),

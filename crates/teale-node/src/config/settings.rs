@@ -40,6 +40,8 @@ pub struct Settings {
     pub name: String,
     /// Relays to join, `ws://HOST[:PORT]/ws` or `wss://…`.
     pub relays: Vec<String>,
+    /// A file of certificates (PEM) to trust for `wss` relays beside the system's.
+    pub relay_ca: Option<PathBuf>,
     /// Models to serve: `FILE.gguf` or `NAME=FILE.gguf`.
     pub models: Vec<String>,
     /// An OpenAI-compatible server to serve from.
@@ -90,6 +92,7 @@ impl Default for Settings {
             log_format: LogFormat::Text,
             name: String::new(),
             relays: Vec::new(),
+            relay_ca: None,
             models: Vec::new(),
             upstream: None,
             upstream_key: None,
