@@ -106,6 +106,15 @@ fn config_show_says_where_each_value_comes_from() {
     let output = finish(program(dir.path()).args(["config", "check", "--config"]).arg(&file));
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("`qeue`"));
+    std::fs::write(&file, "queue = 9\n").unwrap();
+    let check = |variable: &str| {
+        finish(program(dir.path()).env(variable, "1").args(["config", "check", "--config"]).arg(&file))
+    };
+    assert_eq!(check("TEALE_QUEUE").status.code(), Some(0));
+    assert_eq!(check("TEALE_RELAY_IDLE").status.code(), Some(0));
+    let output = check("TEALE_QEUE");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("TEALE_QEUE"));
 }
 
 #[test]

@@ -22,13 +22,14 @@ struct Head {
 pub(super) struct Shaper {
     include_usage: bool,
     head: Option<Head>,
+    role_sent: bool,
     finished: bool,
     usage: Option<Usage>,
 }
 
 impl Shaper {
     pub(super) fn new(include_usage: bool) -> Self {
-        Self { include_usage, head: None, finished: false, usage: None }
+        Self { include_usage, head: None, role_sent: false, finished: false, usage: None }
     }
 
     /// The chunk to pass on; `None` when there is nothing in it for the client yet.
@@ -36,7 +37,6 @@ impl Shaper {
         if let Some(usage) = chunk.usage.take() {
             self.usage = Some(usage);
         }
-        let first = self.head.is_none();
         let head = self.head.get_or_insert_with(|| Head::of(&mut chunk));
         // After the finish reason only the usage may follow.
         if chunk.choices.is_empty() || self.finished {
@@ -47,9 +47,7 @@ impl Shaper {
         chunk.created = head.created;
         OBJECT.clone_into(&mut chunk.object);
         if let Some(choice) = chunk.choices.first_mut() {
-            if first && choice.delta.role.is_none() {
-                choice.delta.role = Some(ROLE.into());
-            }
+            choice.delta.role = self.role();
             self.finished |= choice.finish_reason.is_some();
         }
         Some(chunk)
@@ -59,7 +57,7 @@ impl Shaper {
     pub(super) fn end(&mut self) -> impl Iterator<Item = ChatChunk> + use<> {
         let head = self.head.clone().unwrap_or_else(Head::fresh);
         let finish = (!self.finished).then(|| {
-            let delta = Delta { role: self.head.is_none().then(|| ROLE.into()), ..Delta::default() };
+            let delta = Delta { role: self.role(), ..Delta::default() };
             let choice =
                 ChunkChoice { index: 0, delta, finish_reason: Some("stop".into()), extra: Extra::new() };
             head.chunk(vec![choice], None)
@@ -68,6 +66,11 @@ impl Shaper {
         let usage =
             self.usage.take().filter(|_| self.include_usage).map(|usage| head.chunk(Vec::new(), Some(usage)));
         finish.into_iter().chain(usage)
+    }
+
+    /// The role, for the first delta only.
+    fn role(&mut self) -> Option<String> {
+        (!std::mem::replace(&mut self.role_sent, true)).then(|| ROLE.into())
     }
 
     /// The usage the provider told so far.
@@ -200,8 +203,10 @@ fn merge_call(calls: &mut Vec<serde_json::Value>, call: serde_json::Value) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use proptest::{option, prelude::*};
     use serde_json::json;
+
+    use super::*;
 
     fn chunk(value: serde_json::Value) -> ChatChunk {
         serde_json::from_value(value).unwrap()
@@ -261,5 +266,61 @@ mod tests {
         assert_eq!(message.extra["tool_calls"][0]["function"]["arguments"], "{\"a\":1}");
         assert_eq!(message.extra["tool_calls"][1]["id"], "c1");
         assert!(message.content.is_none());
+    }
+
+    /// What a stranger's chunk may hold.
+    fn any_chunk() -> impl Strategy<Value = ChatChunk> {
+        let delta = (option::of("[a-zé]{0,3}"), option::of(Just("assistant")));
+        let choice = option::weighted(0.9, (delta, option::weighted(0.1, "stop|length")));
+        (choice, option::weighted(0.2, 0..9_u64), "[ab]?", 0..3_u64).prop_map(
+            |(choice, usage, id, created)| {
+                let choices = choice.map(|((content, role), finish_reason)| {
+                    let delta = Delta { role: role.map(Into::into), content, extra: Extra::new() };
+                    ChunkChoice { index: 0, delta, finish_reason, extra: Extra::new() }
+                });
+                let usage = usage.map(|tokens| Usage { completion_tokens: tokens, ..Usage::default() });
+                let (object, model) = ("x".into(), "m".into());
+                ChatChunk {
+                    id,
+                    object,
+                    created,
+                    model,
+                    choices: choices.into_iter().collect(),
+                    usage,
+                    extra: Extra::new(),
+                }
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_in_the_promises_hold(
+            chunks in proptest::collection::vec(any_chunk(), 0..12),
+            include_usage: bool,
+        ) {
+            let mut expected = String::new();
+            for choice in chunks.iter().filter_map(|chunk| chunk.choices.first()) {
+                expected.extend(choice.delta.content.clone());
+                if choice.finish_reason.is_some() {
+                    break;
+                }
+            }
+            let told = chunks.iter().any(|chunk| chunk.usage.is_some());
+            let mut shaper = Shaper::new(include_usage);
+            let mut out: Vec<_> = chunks.into_iter().filter_map(|chunk| shaper.chunk(chunk)).collect();
+            out.extend(shaper.end());
+
+            let with_usage = out.iter().filter(|chunk| chunk.usage.is_some()).count();
+            prop_assert_eq!(with_usage, usize::from(include_usage && told));
+            prop_assert!(out.iter().all(|chunk| (&chunk.id, chunk.created) == (&out[0].id, out[0].created)));
+            prop_assert!(!out[0].id.is_empty());
+            let choices: Vec<_> = out.iter().filter_map(|chunk| chunk.choices.first()).collect();
+            prop_assert_eq!(choices[0].delta.role.as_deref(), Some("assistant"));
+            let ends: Vec<_> = choices.iter().map(|choice| choice.finish_reason.is_some()).collect();
+            prop_assert_eq!(ends.iter().position(|end| *end), Some(ends.len() - 1));
+            let text: String = choices.iter().filter_map(|choice| choice.delta.content.as_deref()).collect();
+            prop_assert_eq!(text, expected);
+        }
     }
 }

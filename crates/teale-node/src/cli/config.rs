@@ -9,6 +9,7 @@ use super::{
     global::{Context, GlobalFlags},
 };
 use crate::{
+    config::unknown_variables,
     config_file,
     output::{Output, plain, table},
     user_config_file,
@@ -70,6 +71,13 @@ fn path(flags: &GlobalFlags) -> Result<(), Failure> {
 fn check(context: &Context) -> Result<(), Failure> {
     let settings = context.settings();
     crate::builder::check_settings(settings)?;
+    let names = std::env::vars_os().filter_map(|(name, _)| name.into_string().ok());
+    let unknown = unknown_variables(names);
+    if !unknown.is_empty() {
+        let list = plain(&unknown.join(", "));
+        return Err(Failure::usage(format!("these variables set nothing: {list}"))
+            .hint("`teale-node config show` lists the settings; their variables are TEALE_ and the name in capitals"));
+    }
     let file = context.file.as_ref().map(|path| path.display().to_string());
     let text = || match &file {
         Some(file) => format!("{file}: fine"),

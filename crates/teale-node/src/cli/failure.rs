@@ -85,7 +85,7 @@ impl From<ClientError> for Failure {
                 failure.hint("`teale-node models list` shows what is served")
             }
             ClientError::Refused { code: Some(code), .. } if code == "invalid_api_key" => {
-                failure.hint("give the key with --api-key-file, or in TEALE_API_KEY_FILE")
+                failure.hint("name a file that holds the key in TEALE_API_KEY_FILE, or `api_key_file` in the configuration")
             }
             _ => failure,
         }

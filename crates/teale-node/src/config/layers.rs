@@ -199,6 +199,19 @@ impl Layers<'_> {
     }
 }
 
+/// Variables that look like settings but are none: most likely typing mistakes.
+pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<String> {
+    let known = |name: &str| {
+        KEYS.iter().any(|key| {
+            let variable = key.variable();
+            name == variable || (key.kind == Kind::Secret && name.strip_suffix("_FILE") == Some(&*variable))
+        })
+    };
+    let ours =
+        |name: &String| name.starts_with("TEALE_") && !name.starts_with("TEALE_TEST_") && name != "TEALE_LOG";
+    names.filter(|name| ours(name) && !known(name)).collect()
+}
+
 /// Reads and parses a configuration file.
 ///
 /// # Errors

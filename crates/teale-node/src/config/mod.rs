@@ -8,8 +8,8 @@ mod relay_limits;
 mod secret;
 mod settings;
 
-pub(crate) use layers::read_file;
 pub use layers::{ConfigError, Layers, Resolved, Row, Source};
+pub(crate) use layers::{read_file, unknown_variables};
 pub use relay_limits::RelayLimitSettings;
 pub use secret::Secret;
 pub use settings::{EncryptionChoice, LogFormat, ProofChoice, RelaySettings, Settings};
