@@ -153,3 +153,38 @@ impl Stream for SseBody {
         Poll::Pending
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::api::telemetry::Telemetry;
+
+    fn body(asked: impl Future<Output = Result<Answer, AskError>> + Send + 'static) -> SseBody {
+        let record = RequestRecord::start(&Arc::new(Telemetry::new()), "m".into());
+        SseBody::new(Pending::Asked(Box::pin(asked)), Shaper::new(false), record, "m".into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn silence_is_broken_every_fifteen_seconds() {
+        let started = Instant::now();
+        let mut body = body(std::future::pending());
+        for pings in 1..4 {
+            assert_eq!(body.next().await.unwrap().unwrap(), PING);
+            assert_eq!(started.elapsed().as_secs(), 15 * pings);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failure_after_the_head_is_one_event_and_the_end() {
+        let mut body = body(async {
+            tokio::time::sleep(Duration::from_secs(20)).await;
+            Err(AskError::Timeout)
+        });
+        assert_eq!(body.next().await.unwrap().unwrap(), PING);
+        let event = body.next().await.unwrap().unwrap();
+        assert!(event.starts_with(b"data: {\"error\":{") && event.ends_with(b"}}\n\n"), "{event:?}");
+        assert!(body.next().await.is_none());
+    }
+}
