@@ -26,6 +26,7 @@ const TOKENS: u64 = 1500;
 const AIM: f64 = 0.95;
 
 fn main() {
+    rustls::crypto::ring::default_provider().install_default().expect("nobody chose another provider before");
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(compare());
 }
@@ -44,6 +45,9 @@ async fn compare() {
     let relay_handle = relay.handle();
     let relay = tokio::spawn(relay.run());
     let provider = Node::builder().relay(&url).backend(engine.clone()).start().await.unwrap();
+    while !provider.cluster().relays().iter().all(|relay| relay.registered) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
     let consumer =
         Node::builder().relay(&url).api(ApiOptions::new(([127, 0, 0, 1], 0).into())).start().await.unwrap();
     let api = consumer.api_url().expect("the consumer has an API");

@@ -15,6 +15,8 @@ use crate::{
 
 /// How often the backend's list of models is looked at.
 const MODELS_POLL: Duration = Duration::from_millis(250);
+/// The least time between two questions to the relays while somebody waits for a model.
+const DISCOVER_PAUSE: Duration = Duration::from_millis(500);
 /// How long links and relays may take to close.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -151,9 +153,12 @@ impl Cluster {
                 }
             }
         };
+        // The relays' own limit is the pace; the pause is for relays that fail at once.
         let discover = async {
-            self.relays.discover(&self.shared).await;
-            std::future::pending().await
+            loop {
+                self.relays.discover(&self.shared).await;
+                tokio::time::sleep(DISCOVER_PAUSE).await;
+            }
         };
         tokio::select! {
             () = wait => true,

@@ -33,6 +33,9 @@ use super::{
 /// A sleeping engine looks around this often even if nobody woke it.
 const NAP: Duration = Duration::from_millis(500);
 
+/// Models below this many bytes are computed by one thread, unless told otherwise.
+const SMALL_MODEL: u64 = 64 << 20;
+
 /// The context and its slots.
 pub(super) struct Engine<'model> {
     context: LlamaContext<'model>,
@@ -62,9 +65,8 @@ impl<'model> Engine<'model> {
         lines: Lines,
     ) -> Option<Self> {
         let slots = u32::try_from(options.slots).ok()?;
-        let available = thread::available_parallelism().map_or(1, usize::from);
-        let threads =
-            options.threads.map_or(i32::try_from(available).ok(), |threads| i32::try_from(threads).ok())?;
+        let threads = options.threads.unwrap_or_else(|| default_threads(model.size()));
+        let threads = i32::try_from(threads).ok()?;
         let batch = u32::try_from(BATCH).ok()?;
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(context.checked_mul(slots)?))
@@ -235,6 +237,15 @@ impl<'model> Engine<'model> {
             After::Finished => drop(slot.free()),
         }
     }
+}
+
+/// As many threads as the machine runs at once; one for a small model, whose steps are shorter than it takes
+/// threads to meet.
+fn default_threads(model_bytes: u64) -> u32 {
+    if model_bytes < SMALL_MODEL {
+        return 1;
+    }
+    thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(u32::MAX))
 }
 
 /// Makes the context forget a sequence from position `keep`; gives how much it still knows, which is nothing where
