@@ -7,7 +7,7 @@ use teale_identity::NodeId;
 use teale_noise::{Opener, Sealer, Session};
 use teale_wire::{RelayData, RelayMessage, SessionId};
 
-use crate::{Security, SessionError, bounds};
+use crate::{KnownPeers, Security, SessionError, bounds};
 
 /// What a `relayData` frame spends on names, node ids and a UUID, in bytes.
 #[cfg(feature = "io")]
@@ -26,7 +26,30 @@ pub struct Channel {
 pub struct FrameWriter {
     /// The frame of every message, but for its data.
     frame: RelayMessage,
-    sealer: Option<Sealer>,
+    half: Half<Sealer>,
+}
+
+/// What protects one direction.
+enum Half<T> {
+    Sealed(T),
+    Plain(Plain),
+}
+
+/// Plaintext, as long as the peer is not known to have a key: it may become known during the session, also over
+/// another relay.
+#[derive(Clone)]
+struct Plain {
+    peer: NodeId,
+    known: KnownPeers,
+}
+
+impl Plain {
+    fn allowed(&self) -> Result<(), SessionError> {
+        match self.known.get(self.peer) {
+            None => Ok(()),
+            Some(_) => Err(SessionError::PlaintextRefused("the peer is known to have a key")),
+        }
+    }
 }
 
 /// Makes messages of relay frames.
@@ -35,7 +58,7 @@ pub struct FrameWriter {
 /// that is not the very next one means that somebody in between dropped, repeated or moved it: the session ends
 /// there, and every later call repeats that error.
 pub struct FrameReader {
-    opener: Option<Opener>,
+    half: Half<Opener>,
     failed: Option<SessionError>,
 }
 
@@ -45,9 +68,8 @@ impl Channel {
         peer: NodeId,
         id: SessionId,
         security: Security,
-        halves: Option<(Sealer, Opener)>,
+        (writes, reads): (Half<Sealer>, Half<Opener>),
     ) -> Self {
-        let (sealer, opener) = halves.unzip();
         let frame = RelayMessage::RelayData(RelayData {
             from: me,
             to: peer,
@@ -59,19 +81,21 @@ impl Channel {
             peer,
             id,
             security,
-            writer: FrameWriter { frame, sealer },
-            reader: FrameReader { opener, failed: None },
+            writer: FrameWriter { frame, half: writes },
+            reader: FrameReader { half: reads, failed: None },
         }
     }
 
     pub(crate) fn sealed(me: NodeId, peer: NodeId, id: SessionId, session: Session) -> Self {
         let (_, verified) = session.peer();
         let security = Security::Sealed { verified, handshake_hash: session.handshake_hash() };
-        Self::new(me, peer, id, security, Some(session.in_order().split()))
+        let (sealer, opener) = session.in_order().split();
+        Self::new(me, peer, id, security, (Half::Sealed(sealer), Half::Sealed(opener)))
     }
 
-    pub(crate) fn plaintext(me: NodeId, peer: NodeId, id: SessionId) -> Self {
-        Self::new(me, peer, id, Security::Plaintext, None)
+    pub(crate) fn plaintext(me: NodeId, peer: NodeId, id: SessionId, known: KnownPeers) -> Self {
+        let plain = Plain { peer, known };
+        Self::new(me, peer, id, Security::Plaintext, (Half::Plain(plain.clone()), Half::Plain(plain)))
     }
 
     /// The peer.
@@ -118,17 +142,26 @@ impl FrameWriter {
     /// # Errors
     /// [`SessionError::TooBig`] above [`bounds::SEALED_MESSAGE`] or [`bounds::PLAIN_MESSAGE`];
     /// [`SessionError::NotPossible`] for a plaintext message that is not a JSON object (its first byte tells
-    /// plaintext from a handshake); [`SessionError::Noise`] when the session is too old. The session can go on
-    /// after the first two.
+    /// plaintext from a handshake); [`SessionError::Noise`] when the session is too old;
+    /// [`SessionError::PlaintextRefused`] once the peer of a plaintext session is known to have a key. The session
+    /// can go on after the first two.
     pub fn write(&mut self, message: &[u8], now: Duration) -> Result<Bytes, SessionError> {
-        let limit = if self.sealer.is_some() { bounds::SEALED_MESSAGE } else { bounds::PLAIN_MESSAGE };
+        let limit = match self.half {
+            Half::Sealed(_) => bounds::SEALED_MESSAGE,
+            Half::Plain(_) => bounds::PLAIN_MESSAGE,
+        };
         if message.len() > limit {
             return Err(SessionError::TooBig { got: message.len(), limit });
         }
-        let packet = match &mut self.sealer {
-            Some(sealer) => sealer.seal(message, now)?,
-            None if message.first() == Some(&b'{') => Bytes::copy_from_slice(message),
-            None => return Err(SessionError::NotPossible("a plaintext message that is not a JSON object")),
+        let packet = match &mut self.half {
+            Half::Sealed(sealer) => sealer.seal(message, now)?,
+            Half::Plain(plain) if message.first() == Some(&b'{') => {
+                plain.allowed()?;
+                Bytes::copy_from_slice(message)
+            }
+            Half::Plain(_) => {
+                return Err(SessionError::NotPossible("a plaintext message that is not a JSON object"));
+            }
         };
         if let RelayMessage::RelayData(data) = &mut self.frame {
             data.data = packet;
@@ -146,7 +179,8 @@ impl FrameReader {
     ///
     /// # Errors
     /// [`SessionError::Protocol`] for a frame or packet that is not the next one, [`SessionError::Noise`] for one
-    /// that does not open. Either is final.
+    /// that does not open, [`SessionError::PlaintextRefused`] once the peer of a plaintext session is known to have
+    /// a key. Each is final.
     pub fn read(&mut self, frame: &[u8], now: Duration) -> Result<Bytes, SessionError> {
         if let Some(error) = &self.failed {
             return Err(error.clone());
@@ -163,13 +197,11 @@ impl FrameReader {
     }
 
     fn open(&mut self, packet: Bytes, now: Duration) -> Result<Bytes, SessionError> {
-        let Some(opener) = &mut self.opener else {
-            return match packet.first() {
-                Some(b'{') => Ok(packet),
-                _ => Err(SessionError::Protocol("something else than JSON in a plaintext session")),
-            };
-        };
-        // Freshly decoded, the packet has no other owner: it is opened where it lies.
-        Ok(opener.open_in_place(BytesMut::from(packet), now)?)
+        match &mut self.half {
+            // Freshly decoded, the packet has no other owner: it is opened where it lies.
+            Half::Sealed(opener) => Ok(opener.open_in_place(BytesMut::from(packet), now)?),
+            Half::Plain(plain) if packet.first() == Some(&b'{') => plain.allowed().map(|()| packet),
+            Half::Plain(_) => Err(SessionError::Protocol("something else than JSON in a plaintext session")),
+        }
     }
 }

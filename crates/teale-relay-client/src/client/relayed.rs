@@ -184,10 +184,15 @@ impl Client {
             return;
         };
         match entry.stage {
-            Stage::Opening(Plan::Plaintext) => {
-                let channel = Channel::plaintext(self.me, entry.peer, entry.id.clone());
-                self.establish(key, entry, channel);
-            }
+            // Asked again: the peer's key may have become known since the session was opened.
+            Stage::Opening(Plan::Plaintext) => match self.policy.plaintext(entry.peer) {
+                Ok(()) => {
+                    let known = self.policy.known.clone();
+                    let channel = Channel::plaintext(self.me, entry.peer, entry.id.clone(), known);
+                    self.establish(key, entry, channel);
+                }
+                Err(error) => self.refuse(key, &with_stage(entry.peer, entry.id), error),
+            },
             Stage::Opening(Plan::Seal { key: peer_key, proof }) => {
                 let stamps = self.policy.known.stamps();
                 match initiate(&self.identity, entry.peer, peer_key, proof, stamps, now) {
@@ -266,7 +271,8 @@ impl Client {
         match packet.first() {
             Some(&PLAINTEXT) => match self.policy.plaintext(peer) {
                 Ok(()) => {
-                    let channel = Channel::plaintext(self.me, peer, entry.id.clone());
+                    let known = self.policy.known.clone();
+                    let channel = Channel::plaintext(self.me, peer, entry.id.clone(), known);
                     self.establish(key, entry, channel);
                     self.event(Event::Frame { key, frame });
                 }

@@ -104,6 +104,36 @@ fn a_peer_seen_with_a_key_is_not_heard_in_plaintext() {
 }
 
 #[test]
+fn a_key_that_becomes_known_while_a_plaintext_session_opens_ends_it() {
+    let (mut a, mut b) = pair();
+    a.pass(secs(30.0));
+    let key = a.open(&record(b.id(), None, &[])).unwrap();
+    let known = b.record();
+    a.peers(&[known]);
+    settle(&mut a, &mut b);
+    assert!(a.established().is_none(), "spoken to in plaintext though its key was known");
+    let refused = SessionError::PlaintextRefused("the peer is known to have a key");
+    assert_eq!(a.ended(), Some((key, refused)));
+}
+
+#[test]
+fn a_key_that_becomes_known_during_a_plaintext_session_ends_it_both_ways() {
+    let (mut a, mut b) = pair();
+    a.pass(secs(30.0));
+    a.open(&record(b.id(), None, &[])).unwrap();
+    settle(&mut a, &mut b);
+    let (mut a_writes, mut a_reads) = a.established().unwrap().1.split();
+    b.frame(a_writes.write(b"{\"n\":1}", a.now).unwrap());
+    let (mut b_writes, _) = b.established().unwrap().1.split();
+    let known = b.record();
+    a.peers(&[known]);
+    let refused = SessionError::PlaintextRefused("the peer is known to have a key");
+    assert_eq!(a_writes.write(b"{\"secret\":1}", a.now), Err(refused.clone()));
+    a.frame(b_writes.write(b"{\"n\":2}", b.now).unwrap());
+    assert_eq!(a_reads.read(&a.session_frame().unwrap(), a.now), Err(refused));
+}
+
+#[test]
 fn a_peer_seen_with_a_key_is_still_sealed_when_the_relay_strips_it() {
     let (mut a, mut b) = pair();
     let _ = session(&mut a, &mut b);
