@@ -245,7 +245,19 @@ async fn dropping_the_backend_ends_its_streams() {
         while let Some(item) = stream.next().await {
             last = Some(item);
         }
-        assert!(matches!(last, None | Some(Err(BackendError::Unavailable(_)) | Ok(_))), "{last:?}");
+        let complete = matches!(&last, Some(Ok(chunk)) if chunk.usage.is_some());
+        assert!(complete || matches!(last, Some(Err(BackendError::Unavailable(_)))), "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_temperature_too_small_to_divide_by_is_greedy() {
+    let backend = backend(1);
+    let lone = ask(&backend, greedy("hello", 40)).await.unwrap();
+    for temperature in [1e-45, 1e-40, 1e-38, 1e-30] {
+        let mut request = greedy("hello", 40);
+        request.temperature = Some(temperature);
+        assert_eq!(ask(&backend, request).await.unwrap(), lone, "{temperature}");
     }
 }
 

@@ -225,6 +225,16 @@ async fn statuses_and_codes_become_our_errors() {
         let error = failure(json(status, "<html>")).await;
         assert!(matches!(error, BackendError::Unavailable(_)), "{status}: {error:?}");
     }
+    // OpenAI repeats part of the key in these words, under the type of a bad request: they are not for askers.
+    let key = r#"{"error":{"message":"Incorrect API key provided: sk-ab**yz","type":"invalid_request_error","param":null,"code":"invalid_api_key"}}"#;
+    for status in [401, 403] {
+        let error = failure(json(status, key)).await;
+        let told = matches!(&error, BackendError::Unavailable(words) if !words.contains("sk-"));
+        assert!(told, "{status}: {error:?}");
+    }
+    let midway = format!("data: {key}\n\n");
+    let error = failure(events(&midway, 1000)).await;
+    assert!(matches!(&error, BackendError::Unavailable(words) if !words.contains("sk-")), "{error:?}");
     assert_eq!(failure(json(504, "")).await, BackendError::Timeout);
     assert!(matches!(failure(json(500, "")).await, BackendError::Internal(_)));
     assert!(matches!(failure(json(200, "nonsense")).await, BackendError::Internal(_)));

@@ -158,7 +158,7 @@ impl Backend for LlamaBackend {
         let request = Request { generation, answer: Answer::new(&self.options.id), chunks, place };
         let gone = || BackendError::Unavailable("the engine has stopped".to_owned());
         self.requests.as_ref().ok_or_else(gone)?.try_send(request).map_err(|_| gone())?;
-        Ok(Box::pin(Chunks { receiver, shared: Arc::clone(&self.shared) }))
+        Ok(Box::pin(Chunks::new(receiver, Arc::clone(&self.shared))))
     }
 }
 
@@ -268,6 +268,10 @@ fn run(
         spawned.map_err(|error| LoadError::Engine(format!("no thread: {error}")))?;
         tracing::info!(model = options.id, slots = options.slots, context, "the model is ready");
         shared.set(State::Ready);
+        // The scope waits for the prompt thread even when the engine panics: without this nobody would be told.
+        let _guard = MarkFailed(shared);
+        // Dropped with the engine: what the prompt thread prepares afterwards ends at once.
+        let ready = ready;
         engine.run(&ready, shared);
         Ok(())
     })
@@ -284,8 +288,11 @@ fn prepare_all(prompter: &Prompter, inbox: &Receiver<Request>, jobs: &SyncSender
             Ok(prompt) => {
                 let Generation { sampling, stops, limit, .. } = generation;
                 let job = Job { prompt, sampling, stops, limit, answer, chunks, place };
-                // The places bound the channel: it is never full. When the engine is gone, so is the stream.
-                let _ = jobs.try_send(job);
+                // The places bound the channel: it is never full. When the engine is gone, nobody reads prompts:
+                // the streams of what is left say so.
+                if jobs.try_send(job).is_err() {
+                    return;
+                }
                 engine.unpark();
             }
             Err(error) => {
@@ -299,18 +306,31 @@ fn prepare_all(prompter: &Prompter, inbox: &Receiver<Request>, jobs: &SyncSender
 struct Chunks {
     receiver: mpsc::Receiver<Item>,
     shared: Arc<Shared>,
+    /// The usage or an error came: the last item.
+    over: bool,
+}
+
+impl Chunks {
+    fn new(receiver: mpsc::Receiver<Item>, shared: Arc<Shared>) -> Self {
+        Self { receiver, shared, over: false }
+    }
 }
 
 impl Stream for Chunks {
     type Item = Item;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Item>> {
-        let item = self.receiver.poll_recv(context);
-        if matches!(item, Poll::Ready(Some(_))) {
-            // The slot may have waited for room.
-            self.shared.wake();
-        }
-        item
+        let Poll::Ready(item) = self.receiver.poll_recv(context) else { return Poll::Pending };
+        // The slot may have waited for room.
+        self.shared.wake();
+        let over = self.over;
+        self.over = match &item {
+            Some(Ok(chunk)) => chunk.usage.is_some(),
+            Some(Err(_)) | None => true,
+        };
+        // Let go of before its end, by an engine that stopped or crashed, an answer must not look complete.
+        let gone = || Err(BackendError::Unavailable("the engine has stopped".to_owned()));
+        Poll::Ready(item.or_else(|| (!over).then(gone)))
     }
 }
 
@@ -318,5 +338,24 @@ impl Drop for Chunks {
     fn drop(&mut self) {
         self.receiver.close();
         self.shared.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::StreamExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn an_answer_that_the_engine_dropped_does_not_look_complete() {
+        let (sender, receiver) = mpsc::channel(BUFFER);
+        let mut stream = Chunks::new(receiver, Arc::new(Shared::new(Facts::default())));
+        let mut answer = Answer::new("m");
+        sender.try_send(Ok(answer.text("half".to_owned()))).unwrap();
+        drop(sender);
+        assert!(stream.next().await.unwrap().is_ok());
+        assert!(matches!(stream.next().await, Some(Err(BackendError::Unavailable(_)))));
+        assert!(stream.next().await.is_none());
     }
 }

@@ -24,7 +24,7 @@ const ROLES: [&str; 6] = ["system", "developer", "user", "assistant", "tool", "f
 /// How to choose the next token.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct Sampling {
-    /// 0 is greedy.
+    /// 0, or next to nothing, is greedy.
     pub(super) temperature: f32,
     /// 0 is off.
     pub(super) top_k: i32,

@@ -4,6 +4,9 @@ use llama_cpp_2::sampling::LlamaSampler;
 
 use super::request::Sampling;
 
+/// Temperatures below this are greedy: logits divided by much less are no longer finite.
+const COLDEST: f32 = 1e-6;
+
 /// llama.cpp's chain in llama.cpp's order: penalties, top_k, top_p, min_p, temperature, then the draw.
 ///
 /// Penalties count what was generated, not the prompt (as OpenAI describes them); the sampler is only ever told of
@@ -14,7 +17,7 @@ pub(super) fn chain(sampling: &Sampling, vocabulary: i32, context: u32) -> Llama
         let memory = i32::try_from(context).unwrap_or(i32::MAX);
         chain.push(LlamaSampler::penalties(vocabulary, memory, 1.0, sampling.frequency, sampling.presence));
     }
-    if sampling.temperature == 0.0 {
+    if sampling.temperature < COLDEST {
         chain.push(LlamaSampler::greedy());
         return LlamaSampler::chain(chain, true);
     }

@@ -9,7 +9,7 @@
 //! at the marks: what lies between them is tokenised as plain text. The marks are Unicode noncharacters that the
 //! conversation does not contain. All other text goes through one call of the tokenizer, as llama.cpp itself does.
 
-use std::io::Write;
+use std::{collections::HashSet, io::Write};
 
 use minijinja::{Environment, ErrorKind, syntax::SyntaxConfig};
 use serde_json::{Map, Value, json};
@@ -166,25 +166,35 @@ fn each_text(value: &mut Value, change: &mut impl FnMut(&mut String)) {
     }
 }
 
-/// The texts of the control tokens, by first byte.
+/// The texts of the control tokens. Some models have thousands that begin with the same letter, and prompts may
+/// hold that letter millions of times: a look takes one step for each length, not for each text.
 #[derive(Debug)]
-struct Controls(Vec<Vec<String>>);
+struct Controls {
+    texts: HashSet<String>,
+    /// Lengths in bytes by first byte, the longest first.
+    lengths: Vec<Vec<usize>>,
+}
 
 impl Controls {
     fn new(texts: Vec<String>) -> Self {
-        let mut by_first = vec![Vec::new(); 256];
-        for text in texts {
-            if let Some(list) = text.bytes().next().and_then(|byte| by_first.get_mut(usize::from(byte))) {
-                list.push(text);
+        let mut lengths = vec![Vec::new(); 256];
+        for text in &texts {
+            if let Some(list) = text.bytes().next().and_then(|byte| lengths.get_mut(usize::from(byte))) {
+                list.push(text.len());
             }
         }
-        Self(by_first)
+        for list in &mut lengths {
+            list.sort_unstable_by(|a, b| b.cmp(a));
+            list.dedup();
+        }
+        Self { texts: texts.into_iter().collect(), lengths }
     }
 
     /// Bytes of the longest control token that `text` starts with.
     fn at(&self, text: &str) -> Option<usize> {
-        let list = self.0.get(usize::from(*text.as_bytes().first()?))?;
-        list.iter().filter(|control| text.starts_with(control.as_str())).map(String::len).max()
+        let list = self.lengths.get(usize::from(*text.as_bytes().first()?))?;
+        let known = |length: &&usize| text.get(..**length).is_some_and(|head| self.texts.contains(head));
+        list.iter().find(known).copied()
     }
 
     /// Puts marks around every control token's text; overlapping ones share a pair.
@@ -316,6 +326,19 @@ mod tests {
         let mut text = "xabcx<s><s>".to_owned();
         controls.protect(&mut text, Marks { open: '(', close: ')' });
         assert_eq!(text, "x(abc)x(<s>)(<s>)");
+    }
+
+    #[test]
+    fn many_control_tokens_cost_no_more_than_few() {
+        let texts: Vec<String> = (0..6000).map(|number| format!("<unused{number}>")).collect();
+        let controls = Controls::new(texts);
+        assert_eq!(
+            (controls.at("<unused5999>x"), controls.at("<unused6000>"), controls.at("")),
+            (Some(12), None, None)
+        );
+        assert!(controls.lengths.iter().all(|lengths| lengths.len() <= 4));
+        let several = Controls::new(["<", "<é", "<éa>", "<éa>"].map(str::to_owned).to_vec());
+        assert_eq!((several.at("<éa>b"), several.at("<éa"), several.at("<a")), (Some(5), Some(3), Some(1)));
     }
 
     #[test]

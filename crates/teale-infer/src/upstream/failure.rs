@@ -9,13 +9,16 @@ use super::wire::ErrorWords;
 pub(super) fn of_status(status: StatusCode, words: Option<ErrorWords>) -> BackendError {
     let told = words.is_some();
     let words = words.unwrap_or_default();
+    if matches!(status.as_u16(), 401 | 403) && !words.code.contains("model_not_found") {
+        // Whatever it says is about our key: nothing that an asker may hear.
+        return key_refused();
+    }
     if let Some(error) = of_code(&words) {
         return error;
     }
     match status.as_u16() {
         404 if told => BackendError::ModelNotFound,
         400 | 413 | 422 => invalid(words),
-        401 | 403 => BackendError::Unavailable("the upstream server refuses our key".to_owned()),
         408 | 504 => BackendError::Timeout,
         429 | 502 | 503 => {
             BackendError::Unavailable(format!("the upstream server is busy or away ({status})"))
@@ -49,6 +52,8 @@ fn of_code(words: &ErrorWords) -> Option<BackendError> {
     let has = |name: &str| words.code.contains(name);
     if has("model_not_found") {
         Some(BackendError::ModelNotFound)
+    } else if has("invalid_api_key") || has("authentication_error") || has("permission_error") {
+        Some(key_refused())
     } else if has("context_length_exceeded") || has("exceed_context_size") {
         let (context, prompt) = lengths(&words.message);
         Some(BackendError::ContextLengthExceeded {
@@ -64,6 +69,10 @@ fn of_code(words: &ErrorWords) -> Option<BackendError> {
     } else {
         None
     }
+}
+
+fn key_refused() -> BackendError {
+    BackendError::Unavailable("the upstream server refuses our key".to_owned())
 }
 
 fn invalid(words: ErrorWords) -> BackendError {
