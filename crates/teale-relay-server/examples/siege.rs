@@ -14,6 +14,7 @@ use std::{
     io::{BufRead, BufReader},
     net::SocketAddr,
     process::{Child, Command, Stdio},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -136,14 +137,16 @@ impl Pair {
         let there = relay_data(&self.alice.0, &self.bob.0, 1024);
         let back = relay_data(&self.bob.0, &self.alice.0, 1024);
         let mut times = Vec::new();
-        for _ in 0..TRIPS {
+        for trip in 0..TRIPS {
             let start = Instant::now();
             self.alice.1.send(Message::text(there.clone())).await.unwrap();
             self.bob.1.next().await.unwrap().unwrap();
             self.bob.1.send(Message::text(back.clone())).await.unwrap();
             self.alice.1.next().await.unwrap().unwrap();
             times.push(start.elapsed());
-            sleep(EVERY).await;
+            // On this thread's own clock and never the same: tokio's timers ring on the same millisecond, so the trips
+            // would always coincide with the attackers' next blow.
+            thread::sleep(EVERY + Duration::from_micros(trip as u64 * 617 % 2000));
         }
         times.sort();
         times

@@ -145,6 +145,22 @@ async fn broken_frames_are_closed_with_the_codes_of_the_rfc() {
 }
 
 #[tokio::test]
+async fn fragments_count_as_messages() {
+    let mut limits = RelayLimits::default();
+    limits.messages_burst = 100;
+    limits.messages_per_second = 10;
+    let relay = Relay::start(limits).await;
+    let mut client = relay.connect().await;
+    let fragment = |opcode| Message::Frame(Frame::message(Bytes::new(), OpCode::Data(opcode), false));
+    client.socket.feed(fragment(Data::Text)).await.unwrap();
+    for _ in 0..150 {
+        client.socket.feed(fragment(Data::Continue)).await.unwrap();
+    }
+    client.socket.flush().await.unwrap();
+    assert_eq!(client.error().await.0, "rate_limited");
+}
+
+#[tokio::test]
 async fn discover_twice_in_a_second() {
     let relay = Relay::start(RelayLimits::default()).await;
     let alice = identity(1);

@@ -82,7 +82,7 @@ fn relayed(bytes: &[u8], cuts: &[usize], limit: usize, take: bool) -> Result<Vec
                     frames.push(frame);
                 }
                 Event::Ping(payload) => frames.push(Piece::Apart(pong_frame(&payload))),
-                Event::Pong => {}
+                Event::Pong | Event::Fragment => {}
                 Event::Close(code) => frames.push(Piece::Apart(close_frame(code, ""))),
             }
         }
@@ -98,6 +98,7 @@ fn relayed(bytes: &[u8], cuts: &[usize], limit: usize, take: bool) -> Result<Vec
             frames.iter().for_each(|frame| out.extend_from_slice(inbox.bytes(frame)));
             inbox.end_batch();
         }
+        _ = inbox.fit();
     }
     assert!(inbox.is_empty());
     Ok(out)
@@ -189,6 +190,31 @@ fn a_limit_is_kept_before_the_bytes_come() {
     let frame = said(&[Message::binary(vec![0; 1001])]);
     assert_eq!(relayed(&frame[..8], &[8], 1000, false).unwrap_err(), Violation::TooBig);
     assert!(relayed(&frame, &[100], 1001, false).is_ok());
+}
+
+#[test]
+fn the_beginning_of_a_frame_does_not_hold_the_buffer_of_those_before_it() {
+    let mut bytes = said(&[Message::binary(vec![0; 1 << 20])]);
+    bytes.extend_from_slice(&said(&[Message::binary(vec![7; 100])])[..1]);
+    for take in [false, true] {
+        let mut inbox = Inbox::new(1 << 21);
+        inbox.buffer().extend_from_slice(&bytes);
+        assert!(matches!(inbox.next(), Ok(Some(Event::Message { .. }))));
+        assert_eq!(inbox.next(), Ok(None));
+        assert!(inbox.allocated() > 1 << 20);
+        if take {
+            drop(inbox.take_batch());
+        } else {
+            inbox.end_batch();
+        }
+        assert!(inbox.fit().is_some());
+        assert!(inbox.allocated() < 100, "{}", inbox.allocated());
+        assert_eq!(inbox.buffer().as_ref(), &bytes[bytes.len() - 1..]);
+        // What is announced and not yet there is no waste.
+        inbox.buffer().reserve(1 << 20);
+        assert_eq!(inbox.next(), Ok(None));
+        assert!(inbox.fit().is_none());
+    }
 }
 
 #[test]

@@ -10,12 +10,11 @@ use super::{
 };
 use crate::{
     DropReason, Input, Route, SocketId,
-    limits::OUTBOUND_SLACK,
-    websocket::{Inbox, Piece, server_payloads},
+    websocket::{Inbox, Piece, WASTE, server_payloads},
 };
 
 /// The rest of a frame from this size on is kept by sharing the buffer it was read into; below, by copying, so that a
-/// few bytes do not hold a large buffer. In bytes.
+/// few bytes do not hold a large buffer (for the same reason it has to be a fair part of that buffer). In bytes.
 const SHARED: usize = 16 << 10;
 
 /// Frames to send, and sockets to close after that.
@@ -35,11 +34,18 @@ struct Delivery {
     sent: bool,
 }
 
-/// Forwarded frames that were not sent.
+impl Delivery {
+    /// The piece, and whether it is the relay's own.
+    fn take(&mut self) -> (Piece, bool) {
+        (std::mem::replace(&mut self.piece, Piece::Here(0..0)), self.own)
+    }
+}
+
+/// A forwarded frame that was not sent.
 #[derive(Debug)]
 struct Refused {
     target: SocketId,
-    frames: Bytes,
+    route: Route<'static>,
     reason: DropReason,
 }
 
@@ -74,8 +80,7 @@ impl Batch {
         for first in 0..self.deliveries.len() {
             if let Some(mut group) = Group::gather(&mut self.deliveries, first, &mut source) {
                 let conn = group.conn.clone();
-                let slack = if group.own { OUTBOUND_SLACK } else { 0 };
-                conn.send(hub, now, &mut group, slack);
+                conn.send(hub, now, &mut group);
                 let refused = group.refused;
                 self.refused.extend(refused);
             }
@@ -92,17 +97,13 @@ impl Batch {
         }
     }
 
-    /// Tells the switchboard, whose answers make one more round. Its own frames that are refused are not reported.
+    /// Tells the switchboard, whose answers make one more round.
     #[cold]
     fn report_refused(&mut self, hub: &Hub, now: Duration, socket: SocketId) {
-        for Refused { target, frames, reason } in std::mem::take(&mut self.refused) {
-            for payload in server_payloads(&frames) {
-                let input = Input::Undelivered { socket, target, route: Route::of(payload), reason };
-                hub.handle(now, input, None, self);
-            }
+        for Refused { target, route, reason } in std::mem::take(&mut self.refused) {
+            hub.handle(now, Input::Undelivered { socket, target, route, reason }, None, self);
         }
         self.flush(hub, now, None, &mut Inbox::new(0));
-        self.refused.clear();
     }
 
     /// Gives back what a burst needed.
@@ -132,7 +133,7 @@ impl Source<'_> {
             Piece::Apart(bytes) => return bytes.slice(skip.min(bytes.len())..),
             Piece::Here(range) => range.start + skip..range.end,
         };
-        if range.len() < SHARED {
+        if range.len() < SHARED || range.len().saturating_mul(WASTE) < self.inbox.allocated() {
             return Bytes::copy_from_slice(self.slice(&Piece::Here(range)));
         }
         let taken = self.taken.get_or_insert_with(|| self.inbox.take_batch());
@@ -149,9 +150,8 @@ impl Source<'_> {
 /// The deliveries of one batch to one target. Nearly always one, so no list is made for it.
 struct Group<'a, 'b> {
     conn: Arc<Conn>,
-    first: Piece,
-    more: Vec<Piece>,
-    own: bool,
+    first: (Piece, bool),
+    more: Vec<(Piece, bool)>,
     source: &'a mut Source<'b>,
     refused: Vec<Refused>,
 }
@@ -163,20 +163,17 @@ impl<'a, 'b> Group<'a, 'b> {
         if head.sent {
             return None;
         }
-        let mut own = head.own;
         let mut more = Vec::new();
         for delivery in tail.iter_mut().filter(|delivery| !delivery.sent) {
             if Arc::ptr_eq(&delivery.conn, &head.conn) {
                 delivery.sent = true;
-                own &= delivery.own;
-                more.push(std::mem::replace(&mut delivery.piece, Piece::Here(0..0)));
+                more.push(delivery.take());
             }
         }
-        let first = std::mem::replace(&mut head.piece, Piece::Here(0..0));
-        Some(Self { conn: head.conn.clone(), first, more, own, source, refused: Vec::new() })
+        Some(Self { conn: head.conn.clone(), first: head.take(), more, source, refused: Vec::new() })
     }
 
-    fn piece(&self, index: usize) -> &Piece {
+    fn piece(&self, index: usize) -> &(Piece, bool) {
         match index {
             0 => &self.first,
             index => self.more.get(index - 1).unwrap_or(&self.first),
@@ -190,16 +187,47 @@ impl Frames for Group<'_, '_> {
     }
 
     fn slice(&self, index: usize) -> &[u8] {
-        self.source.slice(self.piece(index))
+        self.source.slice(&self.piece(index).0)
+    }
+
+    fn own(&self, index: usize) -> bool {
+        self.piece(index).1
     }
 
     fn keep(&mut self, index: usize, skip: usize) -> Bytes {
-        let piece = self.piece(index).clone();
+        let piece = self.piece(index).0.clone();
         self.source.keep(&piece, skip)
     }
 
     fn refused(&mut self, index: usize, reason: DropReason) {
-        let frames = self.keep(index, 0);
-        self.refused.push(Refused { target: self.conn.id, frames, reason });
+        if self.own(index) {
+            return;
+        }
+        let target = self.conn.id;
+        let routes = server_payloads(self.slice(index)).filter_map(|frame| Route::of(frame).into_forward());
+        let refused: Vec<_> = routes.map(|route| Refused { target, route, reason }).collect();
+        self.refused.extend(refused);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_shares_a_buffer_only_when_it_is_a_fair_part_of_it() {
+        for (part, shared) in [(2, true), (8, false)] {
+            let size = SHARED * 16;
+            let mut inbox = Inbox::new(size);
+            // A binary message in the long form, masked with zeros.
+            inbox.buffer().extend_from_slice(&[0x82, 0xff]);
+            inbox.buffer().extend_from_slice(&(size as u64).to_be_bytes());
+            inbox.buffer().resize(14 + size, 0);
+            let memory = inbox.buffer().as_ptr_range();
+            assert!(inbox.next().unwrap().is_some());
+            let mut source = Source { inbox: &mut inbox, taken: None };
+            let kept = source.keep(&Piece::Here(14..14 + size / part), 0);
+            assert_eq!(memory.contains(&kept.as_ptr()), shared, "{part}");
+        }
     }
 }

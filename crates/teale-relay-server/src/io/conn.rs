@@ -11,7 +11,7 @@ use bytes::Bytes;
 use tokio::net::{TcpStream, tcp::OwnedWriteHalf};
 
 use super::hub::Hub;
-use crate::{DropReason, Outbound, RelayLimits, SocketId};
+use crate::{DropReason, Outbound, RelayLimits, SocketId, limits::OUTBOUND_SLACK};
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;
@@ -57,6 +57,8 @@ pub(super) trait Frames {
     fn count(&self) -> usize;
     /// A piece's bytes: one or more whole frames.
     fn slice(&self, index: usize) -> &[u8];
+    /// Whether a piece is the relay's own, not forwarded.
+    fn own(&self, index: usize) -> bool;
     /// A piece from `skip` on, to keep.
     fn keep(&mut self, index: usize, skip: usize) -> Bytes;
     /// A piece was not sent, and will not be.
@@ -76,9 +78,10 @@ impl Conn {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends frames, in order, or queues them, or refuses them. Never waits. `slack` is what may be added to a full
-    /// queue, in bytes.
-    pub(super) fn send(&self, hub: &Hub, now: Duration, frames: &mut impl Frames, slack: usize) {
+    /// Sends frames, in order, or queues them, or refuses them. Never waits. After a forwarded frame is refused, all
+    /// further ones are, so that no session has a gap that is not told of. The relay's own frames have
+    /// [`OUTBOUND_SLACK`] beside a full queue.
+    pub(super) fn send(&self, hub: &Hub, now: Duration, frames: &mut impl Frames) {
         let mut state = self.state();
         if state.dead || state.closing.is_some() {
             return;
@@ -98,15 +101,27 @@ impl Conn {
             return;
         }
         let was_empty = state.outbound.is_empty();
+        let mut refusing = None;
         while index < frames.count() {
             let rest = frames.slice(index).len() - skip;
-            let bound = hub.limits.outbound_bytes.saturating_add(slack);
-            if skip > 0 {
+            let own = frames.own(index);
+            let bound = hub.limits.outbound_bytes.saturating_add(if own { OUTBOUND_SLACK } else { 0 });
+            let memory = hub.may_hold(rest);
+            if skip > 0 && memory {
                 state.outbound.push_rest(now, frames.keep(index, skip));
                 hub.hold(rest);
-            } else if !hub.may_hold(rest) {
+            } else if skip > 0 {
+                // Half a frame cannot be taken back: without it nothing that follows would mean anything.
+                (index..frames.count()).for_each(|index| frames.refused(index, DropReason::MemoryFull));
+                state.dead = true;
+                break;
+            } else if let Some(reason) = refusing.filter(|_| !own) {
+                frames.refused(index, reason);
+            } else if !memory {
+                refusing = refusing.or(Some(DropReason::MemoryFull));
                 frames.refused(index, DropReason::MemoryFull);
             } else if !state.outbound.is_empty() && state.outbound.bytes().saturating_add(rest) > bound {
+                refusing = refusing.or(Some(DropReason::QueueFull));
                 frames.refused(index, DropReason::QueueFull);
             } else if state.outbound.push(now, frames.keep(index, 0), bound).is_ok() {
                 hub.hold(rest);
@@ -219,4 +234,79 @@ fn write_now(stream: &OwnedWriteHalf, frames: &impl Frames) -> io::Result<(usize
         }
     }
     Ok((index, skip))
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::BytesMut;
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::{RelayServerConfig, Switchboard, SwitchboardConfig};
+
+    /// Frames of these sizes; those refused.
+    struct Given(Vec<Bytes>, Vec<(usize, DropReason)>);
+
+    impl Given {
+        fn of(sizes: &[usize]) -> Self {
+            Self(sizes.iter().map(|size| BytesMut::zeroed(*size).freeze()).collect(), Vec::new())
+        }
+    }
+
+    impl Frames for Given {
+        fn count(&self) -> usize {
+            self.0.len()
+        }
+        fn slice(&self, index: usize) -> &[u8] {
+            &self.0[index]
+        }
+        fn own(&self, index: usize) -> bool {
+            self.0[index].len() == 7
+        }
+        fn keep(&mut self, index: usize, skip: usize) -> Bytes {
+            self.0[index].slice(skip..)
+        }
+        fn refused(&mut self, index: usize, reason: DropReason) {
+            self.1.push((index, reason));
+        }
+    }
+
+    /// A socket whose other end reads nothing, and that end.
+    async fn unread() -> (Hub, Arc<Conn>, TcpStream) {
+        let limits = RelayLimits::default();
+        let relay = RelayServerConfig::new(([127, 0, 0, 1], 0).into());
+        let listener = TcpListener::bind(relay.listen).await.unwrap();
+        let reader = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (_, write) = listener.accept().await.unwrap().0.into_split();
+        write.writable().await.unwrap();
+        let config = SwitchboardConfig { limits, require_proof: false, unix_start: 0.0, seed: [0; 32] };
+        let id = Switchboard::new(config).open(Duration::ZERO, None).unwrap();
+        (Hub::new(&relay, [0; 32]), Conn::new(id, write), reader)
+    }
+
+    /// More than the system takes for a reader that does not read, in bytes.
+    const TOO_MUCH: usize = 64 << 20;
+
+    #[tokio::test]
+    async fn after_a_frame_that_does_not_fit_no_later_one_is_forwarded() {
+        let (mut hub, conn, _reader) = unread().await;
+        hub.limits.outbound_bytes = TOO_MUCH + 1000;
+        hub.limits.buffered_bytes = TOO_MUCH * 2;
+        let mut frames = Given::of(&[TOO_MUCH, TOO_MUCH, 10, 7, 10]);
+        conn.send(&hub, Duration::ZERO, &mut frames);
+        let full = DropReason::QueueFull;
+        assert_eq!(frames.1, [(1, full), (2, full), (4, full)]);
+    }
+
+    #[tokio::test]
+    async fn the_rest_of_a_frame_is_not_held_beyond_the_relays_memory() {
+        let (mut hub, conn, _reader) = unread().await;
+        hub.limits.buffered_bytes = 1 << 20;
+        let mut frames = Given::of(&[TOO_MUCH, 10]);
+        conn.send(&hub, Duration::ZERO, &mut frames);
+        assert_eq!(frames.1, [(0, DropReason::MemoryFull), (1, DropReason::MemoryFull)]);
+        assert_eq!(hub.metrics().buffered_bytes, 0);
+        let mut cx = Context::from_waker(Waker::noop());
+        assert_eq!(conn.drive(&hub, Duration::ZERO, &mut cx), Health::Dead);
+    }
 }

@@ -136,6 +136,10 @@ impl Hub {
         let now = self.now();
         let conn = {
             let mut board = lock(&self.board);
+            // Under the lock: what is opened before the end, `close_all` finds.
+            if self.shutdown.is_cancelled() {
+                return None;
+            }
             let id = board.switchboard.open(now, claimed)?;
             let conn = Conn::new(id, stream);
             if board.conns.len() <= id.index() {

@@ -209,6 +209,8 @@ impl Socket {
             self.inbox.swap_buffer(&mut buffer);
             self.hub.give_buffer(buffer);
             self.batch.shrink();
+        } else if let Some(large) = self.inbox.fit() {
+            self.hub.give_buffer(large);
         }
         let held = self.inbox.held();
         if held > self.held && !self.hub.may_hold(held - self.held) {
@@ -256,7 +258,7 @@ impl Socket {
                     self.batch.send(&self.conn, pong_frame(&payload));
                     self.control(now, payload.len())
                 }
-                Event::Pong => self.control(now, 0),
+                Event::Pong | Event::Fragment => self.control(now, 0),
                 Event::Close(code) => {
                     self.end_run(now);
                     self.farewell(code, "");

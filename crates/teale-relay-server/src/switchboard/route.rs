@@ -45,6 +45,17 @@ impl<'a> Route<'a> {
         }
     }
 
+    /// A route from node to node, on its own.
+    #[cfg(feature = "io")]
+    pub(crate) fn into_forward(self) -> Option<Route<'static>> {
+        match self {
+            Self::Forward { kind, from, to, session, frames, len } => {
+                Some(Route::Forward { kind, from, to, session, frames, len })
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn frames(&self) -> u32 {
         match self {
             Self::Forward { frames, .. } => *frames,

@@ -18,6 +18,8 @@ pub const MAX_CONTROL_PAYLOAD: usize = 125;
 const PACKED: usize = 4 << 10;
 /// A buffer grows to what a frame announces up to this size at once, in bytes; beyond it, only as the bytes arrive.
 const TRUSTED: usize = 1 << 20;
+/// Memory held for a waiting byte, at most, in bytes.
+pub(crate) const WASTE: usize = 4;
 
 /// A server frame: header and payload in one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +43,8 @@ pub enum Event {
         /// Where in the frame the payload begins.
         payload_at: usize,
     },
+    /// Part of a message, not the last: nothing to do but to count it.
+    Fragment,
     /// To be answered with a pong of the same payload.
     Ping(Bytes),
     /// A sign of life.
@@ -73,6 +77,12 @@ pub struct Inbox {
     assembly: Option<Assembly>,
     limit: usize,
     closed: bool,
+    /// What the buffer's memory measures at most, parts handed over included, in bytes.
+    allocated: usize,
+    /// Frames lay in that memory before those that are there now.
+    reused: bool,
+    /// Part of that memory was handed over: it is no use to another inbox.
+    shared: bool,
 }
 
 impl Inbox {
@@ -86,6 +96,9 @@ impl Inbox {
             assembly: None,
             limit,
             closed: false,
+            allocated: 0,
+            reused: false,
+            shared: false,
         }
     }
 
@@ -102,7 +115,30 @@ impl Inbox {
     /// Swaps an empty inbox's buffer for another: empty inboxes need none, and can share a few.
     pub fn swap_buffer(&mut self, other: &mut BytesMut) {
         debug_assert!(self.buffer.is_empty() && other.is_empty());
+        if std::mem::take(&mut self.shared) {
+            self.buffer = BytesMut::new();
+        }
         std::mem::swap(&mut self.buffer, other);
+        (self.allocated, self.reused) = (self.buffer.capacity(), false);
+    }
+
+    /// Moves the beginning of a frame out of a buffer that is much too large for it, so that a few bytes do not hold
+    /// much memory; gives back the large one, empty. Between batches only.
+    pub fn fit(&mut self) -> Option<BytesMut> {
+        debug_assert!(self.cursor == 0);
+        if !self.reused || self.buffer.len().saturating_mul(WASTE) >= self.allocated {
+            return None;
+        }
+        let fitting = BytesMut::from(self.buffer.as_ref());
+        (self.allocated, self.reused) = (fitting.capacity(), false);
+        let mut large = std::mem::replace(&mut self.buffer, fitting);
+        large.clear();
+        Some(if std::mem::take(&mut self.shared) { BytesMut::new() } else { large })
+    }
+
+    /// What the memory that [`take_batch`](Self::take_batch) hands over measures at most, in bytes.
+    pub fn allocated(&self) -> usize {
+        self.allocated.max(self.buffer.capacity())
     }
 
     /// Whether no byte waits for the rest of its frame.
@@ -146,6 +182,7 @@ impl Inbox {
     /// The rule that is broken. Nothing that follows it means anything.
     #[expect(clippy::should_implement_trait, reason = "an iterator could not be fed between items")]
     pub fn next(&mut self) -> Result<Option<Event>, Violation> {
+        self.allocated = self.allocated();
         while !self.closed {
             let Some(header) = self.frame_arrived()? else { return Ok(None) };
             self.current = None;
@@ -195,7 +232,7 @@ impl Inbox {
         });
         assembly.bytes.extend_from_slice(self.buffer.get(payload).unwrap_or_default());
         if !header.fin {
-            return Ok(None);
+            return Ok(Some(Event::Fragment));
         }
         let Some(Assembly { opcode, mut bytes }) = self.assembly.take() else { return Ok(None) };
         let (header, len) = server_header(opcode, bytes.len() - MAX_SERVER_HEADER);
@@ -244,6 +281,7 @@ impl Inbox {
 
     /// Ends a batch: all that was yielded is let go. Pieces that are [`Piece::Here`] mean nothing any more.
     pub fn end_batch(&mut self) {
+        self.reused |= self.cursor > 0;
         if self.cursor == self.buffer.len() {
             self.buffer.clear();
         } else {
@@ -255,6 +293,8 @@ impl Inbox {
     /// Ends a batch like [`end_batch`](Self::end_batch), but hands over the bytes of what was yielded: `Here` pieces are
     /// ranges of them. No byte is copied.
     pub fn take_batch(&mut self) -> Bytes {
+        self.reused |= self.cursor > 0;
+        self.shared = true;
         let batch = self.buffer.split_to(self.cursor).freeze();
         (self.cursor, self.packed) = (0, 0);
         batch

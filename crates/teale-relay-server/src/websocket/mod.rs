@@ -17,6 +17,8 @@ pub use handshake::{UpgradeError, accept_key};
 #[cfg(feature = "io")]
 pub(crate) use header::server_payloads;
 pub use header::{Header, Opcode};
+#[cfg(feature = "io")]
+pub(crate) use inbox::WASTE;
 pub use inbox::{Event, Inbox, MAX_CONTROL_PAYLOAD, Piece};
 pub use mask::unmask;
 
