@@ -88,8 +88,10 @@ fn node(relay: &str, seed: u8, backend: Option<Arc<dyn Backend>>) -> Cluster {
         on_ac_power: None,
         extra: Extra::new(),
     };
-    let relay = RelayConfig::new(relay, Arc::new(Identity::from_seed([seed; 32])), "bench", capabilities);
-    Cluster::spawn(ClusterConfig::new("device", "bench", hardware), backend, vec![relay])
+    let identity = Arc::new(Identity::from_seed([seed; 32]));
+    let node = identity.node_id();
+    let relay = RelayConfig::new(relay, identity, "bench", capabilities);
+    Cluster::spawn(ClusterConfig::new(node, "device", "bench", hardware), backend, vec![relay])
 }
 
 /// Tokens per second from the start of the request to the end of the answer, and CPU time of the process per token.

@@ -67,9 +67,10 @@ fn node(relay: &str, name: &str, backend: Option<Arc<dyn Backend>>) -> Result<Cl
         extra: Extra::new(),
     };
     let identity = Arc::new(Identity::generate()?);
+    let node = identity.node_id();
     let relay = RelayConfig::new(relay, identity, name, capabilities);
     Ok(Cluster::spawn(
-        ClusterConfig::new("00000000-0000-0000-0000-000000000000", name, hardware),
+        ClusterConfig::new(node, "00000000-0000-0000-0000-000000000000", name, hardware),
         backend,
         vec![relay],
     ))

@@ -2,7 +2,7 @@
 
 mod world;
 
-use teale_cluster::{AskError, CloseReason, Input};
+use teale_cluster::{AskError, CloseReason, Input, LinkId, LinkPath};
 use teale_wire::ErrorCode;
 use world::{MODEL, World, ms, node, record_of, request, secs, whole};
 
@@ -378,4 +378,42 @@ fn a_link_that_takes_nothing_is_given_up_and_its_requests_move_on() {
     assert_eq!(world.answer(asker, waiting).text(), whole(2), "over a new link");
     assert!(world.nodes[asker].core.peers().iter().all(|peer| peer.in_flight == 0));
     assert_eq!(world.nodes[first].core.status().slots_busy, 0);
+}
+
+#[test]
+fn an_empty_answer_says_who_gave_it() {
+    let mut world = World::new();
+    let asker = world.consumer();
+    let link = LinkId(1001);
+    let (peer, path, security) = (node(77), LinkPath::Relay, world::SEALED);
+    world.input(asker, Input::Peers(vec![record_of(peer, &[MODEL], 1)]));
+    world.input(asker, Input::LinkUp { link, peer, path, security, initiator: true });
+    let ask = world.ask(asker, request("0"));
+    let sent = world.take(asker, link);
+    let sent: serde_json::Value = serde_json::from_str(sent.last().unwrap()).unwrap();
+    let id = sent["inferenceRequest"]["requestID"].as_str().unwrap().to_owned();
+    let chunk = serde_json::to_string(&world::chunk(None, Some("assistant"), None)).unwrap();
+    world.say(asker, link, &format!(r#"{{"inferenceChunk":{{"requestID":"{id}","chunk":{chunk}}}}}"#));
+    world.say(asker, link, &format!(r#"{{"inferenceComplete":{{"requestID":"{id}"}}}}"#));
+    let answer = world.answer(asker, ask);
+    assert_eq!((answer.end.clone(), answer.begun.unwrap().0), (Some(Ok(())), Some(peer)));
+}
+
+#[test]
+fn time_limits_without_end_are_limits() {
+    let mut world = World::new();
+    let me = world.add(1, |config| {
+        config.first_token_timeout = std::time::Duration::MAX;
+        config.next_token_timeout = std::time::Duration::MAX;
+    });
+    let asker = world.add(0, |config| {
+        config.first_token_timeout = std::time::Duration::MAX;
+        config.next_token_timeout = std::time::Duration::MAX;
+    });
+    world.discover();
+    for node in [me, asker] {
+        let ask = world.ask(node, request("3"));
+        world.run_for(secs(2));
+        assert_eq!(world.answer(node, ask).end, Some(Ok(())));
+    }
 }

@@ -2,7 +2,8 @@
 
 mod world;
 
-use teale_cluster::{AskError, CloseReason, Input, bounds, passcode_hash};
+use teale_cluster::{AskError, CloseReason, ClusterEvent, Input, LinkId, LinkPath, bounds, passcode_hash};
+use teale_relay_client::Security;
 use world::{MODEL, World, ms, node, record_of, request, secs, whole};
 
 fn wire_kinds(world: &World) -> Vec<(usize, String)> {
@@ -347,4 +348,98 @@ fn the_views_show_peers_models_and_numbers() {
     assert!(core.can_answer("model-1") && !core.can_answer("model"));
     let status = world.nodes[provider].core.status();
     assert_eq!((status.slots, status.slots_busy, status.links, status.plaintext_links), (2, 1, 1, 0));
+}
+
+#[test]
+fn a_gateway_that_never_closes_its_sessions_is_served_on() {
+    let mut world = World::new();
+    let me = world.provider(1);
+    let links: Vec<_> = (0..bounds::GUESTS_PER_PEER + 3).map(|_| world.stranger(me, node(50))).collect();
+    let closed: Vec<_> = world.nodes[me].closed.iter().map(|(link, _)| *link).collect();
+    assert_eq!(closed, links[..3], "the ones idle for longest make room");
+    let last = *links.last().unwrap();
+    let ask = r#"{"inferenceRequest":{"_0":{"requestID":"a","request":{"model":"Model-1","messages":[{"role":"user","content":"1"}]},"streaming":true}}}"#;
+    world.say(me, last, ask);
+    assert_eq!(world.nodes[me].started, ["1"]);
+}
+
+#[test]
+fn a_provider_that_refuses_our_hello_is_tried_again_with_back_off() {
+    let mut world = World::new();
+    let asker = world.add(0, |config| config.eager_links = true);
+    world.add(1, |config| config.passcode = Some("theirs".into()));
+    world.discover();
+    world.run_for(secs(300));
+    let tries = world.nodes[asker].opened.len();
+    assert!((5..=14).contains(&tries), "{tries} tries in five minutes");
+}
+
+#[test]
+fn a_link_that_arrives_after_the_end_is_closed() {
+    let mut world = World::new();
+    let me = world.provider(1);
+    world.input(me, Input::Shutdown);
+    let link = world.stranger(me, node(50));
+    assert_eq!(world.nodes[me].closed, [(link, CloseReason::Shutdown)]);
+    assert_eq!(world.nodes[me].core.status().links, 0);
+}
+
+#[test]
+fn a_plaintext_link_ends_when_its_peer_turns_out_to_have_a_key() {
+    let mut world = World::new();
+    let me = world.consumer();
+    let link = world.stranger(me, node(50));
+    let mut record = record_of(node(50), &[MODEL], 1);
+    world.input(me, Input::Peers(vec![record.clone()]));
+    assert!(world.nodes[me].closed.is_empty(), "a peer without a key is spoken to in plaintext");
+    record.wg_public_key = Some("03".repeat(32));
+    world.input(me, Input::Peers(vec![record]));
+    let later = world.stranger(me, node(50));
+    let closed = [link, later].map(|link| (link, CloseReason::Plaintext));
+    assert_eq!(world.nodes[me].closed, closed);
+}
+
+#[test]
+fn whoever_waited_for_a_link_that_died_takes_the_one_that_had_retired() {
+    let mut world = World::new();
+    let code = |config: &mut teale_cluster::CoreConfig| config.passcode = Some("one".into());
+    let (asker, provider) = (world.add(0, code), world.add(1, code));
+    world.discover();
+    let up = |link, initiator| Input::LinkUp {
+        link,
+        peer: node(2),
+        path: LinkPath::Relay,
+        security: Security::Plaintext,
+        initiator,
+    };
+    // Ours is not answered yet when theirs introduces itself and retires: our id is the smaller one.
+    let (ours, theirs) = (LinkId(1001), LinkId(1002));
+    world.input(asker, up(ours, true));
+    world.input(asker, up(theirs, false));
+    let hash = passcode_hash("one");
+    world.link(provider, asker);
+    world.run_for(secs(1));
+    let hello = world.wire.iter().find(|(.., text)| text.starts_with("{\"hello\"")).unwrap().3.clone();
+    assert!(hello.contains(&hash));
+    let ask = world.ask(asker, request("2"));
+    assert_eq!(world.answer(asker, ask).ends, 0);
+    world.run_for(ms(100));
+    assert!(world.nodes[provider].started.is_empty(), "it waits for the answer to hello");
+    world.input(asker, Input::LinkDown { link: ours, reason: "cut".into() });
+    world.run_for(secs(1));
+    assert_eq!(world.answer(asker, ask).end, Some(Ok(())));
+}
+
+#[test]
+fn what_relays_say_of_peers_is_fit_for_a_terminal() {
+    let mut world = World::new();
+    let me = world.consumer();
+    let mut record = record_of(node(50), &[MODEL, "\u{1b}[2Jgone"], 1);
+    record.display_name = "\u{1b}]0;own\u{7}ed".into();
+    world.input(me, Input::Peers(vec![record]));
+    let Some(ClusterEvent::Discovered { name, models, .. }) = world.nodes[me].events.last() else {
+        panic!("nobody discovered");
+    };
+    assert_eq!((name.as_str(), models.as_slice()), ("]0;owned", &[MODEL.to_owned()][..]));
+    assert_eq!(world.nodes[me].core.models().len(), 1);
 }

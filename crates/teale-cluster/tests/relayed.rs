@@ -94,7 +94,12 @@ async fn a_dropped_answer_frees_the_slot_within_100_ms() {
 #[tokio::test]
 async fn the_own_backend_needs_no_relay_and_waits_for_a_slow_reader() {
     let backend = scripted(1, Duration::ZERO);
-    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let config = teale_cluster::ClusterConfig::new(
+        teale_wire::NodeId::from_bytes([9; 32]),
+        "d",
+        "n",
+        loopback::hardware(),
+    );
     let cluster = teale_cluster::Cluster::spawn(config, Some(backend.clone()), Vec::new());
     assert!(cluster.wait_for_model(MODEL, PATIENCE).await);
     let mut answer = cluster.chat(request("2000")).await.unwrap();
@@ -110,7 +115,12 @@ async fn the_own_backend_needs_no_relay_and_waits_for_a_slow_reader() {
 #[tokio::test(start_paused = true)]
 async fn a_reader_that_pauses_for_long_still_gets_its_answer() {
     let backend = scripted(1, ms(10));
-    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let config = teale_cluster::ClusterConfig::new(
+        teale_wire::NodeId::from_bytes([9; 32]),
+        "d",
+        "n",
+        loopback::hardware(),
+    );
     let cluster = teale_cluster::Cluster::spawn(config, Some(backend), Vec::new());
     let mut answer = cluster.chat(request("500")).await.unwrap();
     tokio::time::sleep(Duration::from_secs(3600)).await;
@@ -120,7 +130,12 @@ async fn a_reader_that_pauses_for_long_still_gets_its_answer() {
 #[tokio::test(start_paused = true)]
 async fn an_engine_that_stalls_in_the_middle_is_an_error_and_frees_its_slot() {
     let backend = scripted(1, Duration::from_secs(100));
-    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let config = teale_cluster::ClusterConfig::new(
+        teale_wire::NodeId::from_bytes([9; 32]),
+        "d",
+        "n",
+        loopback::hardware(),
+    );
     let cluster = teale_cluster::Cluster::spawn(config, Some(backend.clone()), Vec::new());
     let mut answer = cluster.chat(request("5")).await.unwrap();
     assert_eq!(read(&mut answer).await.2, Err(AskError::Timeout));
@@ -130,7 +145,12 @@ async fn an_engine_that_stalls_in_the_middle_is_an_error_and_frees_its_slot() {
 #[tokio::test]
 async fn a_backend_that_panics_costs_its_request_only() {
     let backend = scripted(1, ms(1));
-    let config = teale_cluster::ClusterConfig::new("d", "n", loopback::hardware());
+    let config = teale_cluster::ClusterConfig::new(
+        teale_wire::NodeId::from_bytes([9; 32]),
+        "d",
+        "n",
+        loopback::hardware(),
+    );
     let cluster = teale_cluster::Cluster::spawn(config, Some(backend.clone()), Vec::new());
     let error = cluster.chat(request("panic")).await.unwrap_err();
     assert!(matches!(error, AskError::Provider { code: ErrorCode::InternalError, .. }), "{error:?}");
@@ -197,4 +217,22 @@ async fn a_fast_engine_keeps_its_speed_over_the_relay() {
     println!("a backend without delay over relay and Noise, debug build: {seen:?}");
     assert_eq!((text.len(), end), (whole(3000).len(), Ok(())));
     assert_eq!(usage.unwrap().completion_tokens, 3000);
+}
+
+#[tokio::test]
+async fn patience_without_end_is_patience() {
+    let config = teale_cluster::ClusterConfig::new(
+        teale_wire::NodeId::from_bytes([9; 32]),
+        "d",
+        "n",
+        loopback::hardware(),
+    );
+    let cluster = teale_cluster::Cluster::spawn(config, Some(scripted(1, ms(1))), Vec::new());
+    assert!(cluster.wait_for_model(MODEL, Duration::MAX).await);
+    let unknown = cluster.wait_for_model("other", Duration::MAX);
+    assert!(tokio::time::timeout(ms(50), unknown).await.is_err());
+    let mut answer = cluster.chat(request("20")).await.unwrap();
+    let drained = async { cluster.drain(Duration::MAX).await };
+    let ((text, ..), ()) = tokio::join!(read(&mut answer), drained);
+    assert_eq!(text, whole(20));
 }

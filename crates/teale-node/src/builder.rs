@@ -302,7 +302,8 @@ impl NodeBuilder {
         };
         let relays = std::mem::take(&mut self.relays).into_iter().map(relay).collect();
         // The device's name in hello is as stable as the identity it is made of.
-        let mut config = ClusterConfig::new(device_id(identity.node_id()), name, hardware);
+        let id = identity.node_id();
+        let mut config = ClusterConfig::new(id, device_id(id), name, hardware);
         config.aliases = std::mem::take(&mut self.aliases);
         config.queue_limit = self.queue;
         config.first_token_timeout = self.first_token;

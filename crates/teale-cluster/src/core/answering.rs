@@ -78,17 +78,21 @@ impl Core {
         let held = std::mem::take(&mut ask.held);
         self.out.push_back(Output::Begin { ask: id, node, path, security });
         self.out.extend(held.into_iter().map(|chunk| Output::Deliver { ask: id, chunk }));
-        self.wake_by(now + self.config.next_token_timeout);
+        self.wake_by(now.saturating_add(self.config.next_token_timeout));
     }
 
     /// The answer is whole. A usage the provider told only in numbers becomes the last chunk.
     pub(super) fn ask_complete(&mut self, id: AskId, tokens_in: Option<u64>, tokens_out: Option<u64>) {
         let now = self.mono();
+        let unbegun = self.asks.get(&id).filter(|ask| ask.progress.is_none());
+        if let Some(first) = unbegun.and_then(|ask| ask.held.first()).cloned() {
+            self.begin(id, &first); // An empty answer is an answer, and its route says whose.
+        }
         let peer = self.release(id).and_then(|route| route.peer());
         let Some(ask) = self.asks.get_mut(&id) else {
             return;
         };
-        if ask.progress.is_none() && ask.held.is_empty() {
+        if ask.progress.is_none() {
             let message = "the provider ended the answer before it began".to_owned();
             let error = AskError::Provider { node: peer, code: ErrorCode::InternalError, message };
             if let Some(peer) = peer {
@@ -98,11 +102,6 @@ impl Core {
             }
             self.route(id);
             return;
-        }
-        if ask.progress.is_none()
-            && let Some(first) = ask.held.first().cloned()
-        {
-            self.begin(id, &first); // An empty answer is an answer.
         }
         let Some(progress) = self.asks.get_mut(&id).and_then(|ask| ask.progress.take()) else {
             return;

@@ -102,7 +102,7 @@ impl Core {
             excluded: Vec::new(),
             lost: Vec::new(),
             attempts: 0,
-            first_by: self.mono() + self.config.first_token_timeout,
+            first_by: self.mono().saturating_add(self.config.first_token_timeout),
             held: Vec::new(),
             progress: None,
             error: None,
@@ -359,7 +359,7 @@ impl Core {
         match (&ask.progress, &ask.route) {
             // The own backend may be waiting for a slow reader; its driver watches the engine instead.
             (Some(_), Some(Route::Own(_))) => Duration::MAX,
-            (Some(progress), _) => progress.last + self.config.next_token_timeout,
+            (Some(progress), _) => progress.last.saturating_add(self.config.next_token_timeout),
             (None, _) => ask.first_by,
         }
     }

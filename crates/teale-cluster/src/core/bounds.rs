@@ -10,7 +10,7 @@ pub const PEER_TTL: Duration = Duration::from_secs(330);
 pub const LINKS: usize = 1024;
 /// Links at once whose peer said no hello; same rule.
 pub const GUESTS: usize = 256;
-/// Of them from one peer; beyond it the new one is closed.
+/// Of them from one peer; beyond it its own one idle for longest makes room, or the new one is closed.
 pub const GUESTS_PER_PEER: usize = 64;
 /// Links to providers kept open before anybody asks.
 pub const EAGER_LINKS: usize = 16;

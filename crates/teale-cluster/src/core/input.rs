@@ -226,6 +226,8 @@ pub enum CloseReason {
     NotReading,
     /// Too many messages that are none.
     Malformed,
+    /// The link is in plaintext, and the peer has a key.
+    Plaintext,
     /// A link of the node to itself.
     Own,
     /// This node is shutting down.
@@ -244,6 +246,7 @@ impl fmt::Display for CloseReason {
             Self::TooMany => "too many links",
             Self::NotReading => "the peer does not read what it is sent",
             Self::Malformed => "too many malformed messages",
+            Self::Plaintext => "the link is in plaintext, but the peer has a key",
             Self::Own => "a link of the node to itself",
             Self::Shutdown => "this node is shutting down",
         })

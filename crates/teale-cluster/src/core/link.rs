@@ -180,6 +180,12 @@ impl Links {
         self.all.get_mut(&id)
     }
 
+    /// The guest of this peer that was idle for longest.
+    pub(super) fn idle_guest_of(&self, peer: NodeId) -> Option<LinkId> {
+        let idle = self.with(peer).filter(|(_, link)| link.is_guest() && link.is_idle());
+        idle.min_by_key(|(_, link)| link.used_at).map(|(id, _)| id)
+    }
+
     /// The link that was idle for longest, guests only or all.
     pub(super) fn longest_idle(&self, guests_only: bool) -> Option<LinkId> {
         self.iter()

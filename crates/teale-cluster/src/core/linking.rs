@@ -26,7 +26,7 @@ impl Core {
         if initiator && let Some(peer) = self.roster.get_mut(peer) {
             peer.opening = false;
         }
-        if let Some(reason) = self.no_place(id, peer, initiator) {
+        if let Some(reason) = self.no_place(id, peer, security, initiator) {
             self.close_link(id, reason);
             return;
         }
@@ -45,14 +45,29 @@ impl Core {
     }
 
     /// Why a link that just came cannot stay; idle ones make room for it.
-    fn no_place(&mut self, id: LinkId, peer: NodeId, initiator: bool) -> Option<CloseReason> {
+    fn no_place(
+        &mut self,
+        id: LinkId,
+        peer: NodeId,
+        security: Security,
+        initiator: bool,
+    ) -> Option<CloseReason> {
+        if self.over {
+            return Some(CloseReason::Shutdown);
+        }
         if peer == self.config.node {
             return Some(CloseReason::Own);
+        }
+        if security == Security::Plaintext && self.roster.get(peer).is_some_and(|peer| peer.has_key) {
+            return Some(CloseReason::Plaintext);
         }
         if !initiator
             && self.links.with(peer).filter(|(_, link)| link.is_guest()).count() > bounds::GUESTS_PER_PEER
         {
-            return Some(CloseReason::TooMany);
+            match self.links.idle_guest_of(peer).filter(|other| *other != id) {
+                Some(other) => self.close_link(other, CloseReason::TooMany),
+                None => return Some(CloseReason::TooMany),
+            }
         }
         let guests_full = !initiator && self.links.guests() > bounds::GUESTS;
         if guests_full || self.links.len() > bounds::LINKS {
@@ -116,17 +131,28 @@ impl Core {
     pub(super) fn peers_seen(&mut self, records: &[PeerRecord]) {
         let (now, me) = (self.mono(), self.config.node);
         for record in records.iter().filter(|record| record.node_id != me) {
+            if record.wg_public_key.is_some() {
+                self.close_plaintext(record.node_id);
+            }
             let links = &self.links;
             let is_linked = |peer| links.with(peer).any(|(_, link)| link.greeting == Greeting::Member);
-            if self.roster.discovered(record, now, is_linked) {
-                self.event(ClusterEvent::Discovered {
-                    node: record.node_id,
-                    name: record.display_name.clone(),
-                    models: record.capabilities.loaded_models.clone(),
-                });
+            if self.roster.discovered(record, now, is_linked)
+                && let Some(peer) = self.roster.get(record.node_id)
+            {
+                let (name, models) = (peer.name.clone(), peer.models.clone());
+                self.event(ClusterEvent::Discovered { node: record.node_id, name, models });
             }
         }
         self.open_eager_links();
+    }
+
+    /// A peer that turns out to have a key is not spoken to in plaintext any more: whoever opened such a link before
+    /// need not have been the peer.
+    fn close_plaintext(&mut self, peer: NodeId) {
+        let plain = self.links.with(peer).filter(|(_, link)| link.security == Security::Plaintext);
+        for link in plain.map(|(id, _)| id).collect::<Vec<_>>() {
+            self.close_link(link, CloseReason::Plaintext);
+        }
     }
 
     pub(super) fn message(&mut self, id: LinkId, message: ClusterMessage, dialect: Dialect) {
@@ -346,11 +372,21 @@ impl Core {
     fn bury(&mut self, link: Link, reason: String) {
         let peer = link.peer;
         self.event(ClusterEvent::LinkDown { node: peer, reason: reason.clone() });
-        // A link that retired in favour of this one has to serve on.
+        // A link that never came to an introduction is no better than one that could not be opened.
+        if link.greeting == Greeting::Sent {
+            let (now, jitter) = (self.mono(), self.jitter());
+            if let Some(entry) = self.roster.get_mut(peer) {
+                entry.failed(now, jitter);
+            }
+        }
+        // A link that retired in favour of this one has to serve on, also those who waited for this one.
         if self.links.of(peer).is_none()
             && let Some(other) = self.links.retired(peer)
         {
             other.retiring = None;
+            if other.greeting == Greeting::Member || self.config.passcode.is_none() {
+                self.send_waiting_asks(peer);
+            }
         }
         for job in link.jobs.into_values() {
             self.stop_job(job, Some("the link was lost"));

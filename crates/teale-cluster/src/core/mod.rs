@@ -114,6 +114,8 @@ pub struct Core {
     /// Whether links to providers are kept.
     eager: bool,
     draining: bool,
+    /// Whether [`Input::Shutdown`] came: links that still arrive are closed.
+    over: bool,
     /// No deadline lies before this moment.
     wake_at: Duration,
     out: VecDeque<Output>,
@@ -144,6 +146,7 @@ impl Core {
             slots_busy: 0,
             eager: config.eager_links,
             draining: false,
+            over: false,
             wake_at: now.monotonic + bounds::BEAT_CALM,
             out: VecDeque::new(),
             config,
@@ -264,7 +267,7 @@ impl Core {
     }
 
     fn shutdown(&mut self) {
-        self.draining = true;
+        (self.draining, self.over) = (true, true);
         self.fail_all_asks();
         self.stop_all_jobs();
         for link in self.links.ids() {

@@ -33,6 +33,8 @@ pub(super) struct Peer {
     pub(super) measured: Option<f64>,
     /// Requests of ours in flight there.
     pub(super) in_flight: usize,
+    /// Whether a relay ever named a key of it.
+    pub(super) has_key: bool,
     /// Whether a link is being opened.
     pub(super) opening: bool,
     failures: u32,
@@ -89,7 +91,9 @@ impl Peer {
 
     fn set_models(&mut self, models: &[String]) {
         if self.models != models {
-            let fits = |model: &&String| !model.is_empty() && model.len() <= limits::MODEL_ID;
+            let fits = |model: &&String| {
+                !model.is_empty() && model.len() <= limits::MODEL_ID && !model.chars().any(char::is_control)
+            };
             self.models = models.iter().filter(fits).take(limits::LOADED_MODELS).cloned().collect();
         }
     }
@@ -182,6 +186,7 @@ impl Roster {
         peer.name = short_name(&record.display_name);
         peer.available = record.capabilities.is_available;
         peer.slots = record.capabilities.max_concurrent_requests;
+        peer.has_key |= record.wg_public_key.is_some();
         if !linked {
             peer.set_models(&record.capabilities.loaded_models);
             peer.condition = Condition::default();

@@ -312,7 +312,7 @@ impl Core {
         let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
-        let origin = job.origin.clone();
+        let (origin, model, tokens) = (job.origin.clone(), job.model.clone(), job.chunks);
         match std::mem::replace(&mut job.state, JobState::Stopping) {
             JobState::Queued(_) => {
                 self.queue.remove(origin.peer(), id);
@@ -333,8 +333,6 @@ impl Core {
                 self.send_error(link_id, request, ErrorCode::InternalError, message);
             }
         }
-        let (model, tokens) =
-            self.jobs.get(&id).map_or((String::new(), 0), |job| (job.model.clone(), job.chunks));
         self.counters.served += 1;
         let error = Some(complaint.unwrap_or("cancelled").to_owned());
         self.event(ClusterEvent::Served { node: peer, model, tokens, error });

@@ -27,7 +27,7 @@ const JOIN_FROM: usize = 256;
 const JOINED_TEXT: usize = 16 << 10;
 /// Chunks kept for a reader that does not read. A remote provider cannot be slowed down: beyond it the answer ends.
 const MOST_CHUNKS: usize = 4096;
-/// Text kept for a reader that does not read, in bytes.
+/// Text kept for a reader that does not read, fields unknown to us included, in bytes.
 const MOST_TEXT: usize = 8 << 20;
 
 /// Who answers, and how.
@@ -54,6 +54,19 @@ pub(super) struct AnswerBuffer {
     room: Notify,
 }
 
+/// Bytes of a chunk that its maker chose at length.
+fn weight(chunk: &ChatChunk) -> usize {
+    let plain = chunk.extra.is_empty()
+        && chunk.usage.as_ref().is_none_or(|usage| usage.extra.is_empty())
+        && chunk.choices.iter().all(|choice| choice.extra.is_empty() && choice.delta.extra.is_empty());
+    let names = if plain { 0 } else { serde_json::to_string(chunk).map_or(MOST_TEXT, |json| json.len()) };
+    let words = chunk.choices.iter().map(|choice| {
+        let word = |word: &Option<String>| word.as_ref().map_or(0, String::len);
+        word(&choice.delta.role) + word(&choice.finish_reason)
+    });
+    text_len(chunk) + chunk.id.len() + chunk.object.len() + words.sum::<usize>() + names
+}
+
 /// The reader fell too far behind.
 pub(super) struct Overrun;
 
@@ -75,21 +88,21 @@ impl AnswerBuffer {
 
     pub(super) fn push(&self, chunk: ChatChunk) -> Result<(), Overrun> {
         self.with(|state| {
-            let text = text_len(&chunk);
-            if state.text + text > MOST_TEXT {
+            if state.text + weight(&chunk) > MOST_TEXT {
                 return Err(Overrun);
             }
-            state.text += text;
             if state.chunks.len() >= JOIN_FROM
                 && let Some(last) = state.chunks.back_mut()
                 && can_merge(last, &chunk, JOINED_TEXT)
             {
+                state.text += text_len(&chunk);
                 merge(last, chunk);
                 return Ok(());
             }
             if state.chunks.len() >= MOST_CHUNKS {
                 return Err(Overrun);
             }
+            state.text += weight(&chunk);
             state.chunks.push_back(chunk);
             Ok(())
         })
@@ -132,7 +145,7 @@ impl AnswerBuffer {
     fn poll_next(&self, cx: &mut Context<'_>) -> Poll<Option<Result<ChatChunk, AskError>>> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(chunk) = state.chunks.pop_front() {
-            state.text = state.text.saturating_sub(text_len(&chunk));
+            state.text = state.text.saturating_sub(weight(&chunk));
             let has_room = state.chunks.len() < LOCAL_WINDOW;
             drop(state);
             if has_room {
@@ -210,5 +223,30 @@ impl Stream for Answer {
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
         self.pending.buffer.poll_next(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_nobody_knows_count_against_the_bound() {
+        let field = serde_json::json!("x".repeat(1 << 20));
+        let buffer = AnswerBuffer::default();
+        let pushed = (0..MOST_CHUNKS).take_while(|_| {
+            let mut chunk = ChatChunk {
+                id: "a".into(),
+                object: "chat.completion.chunk".into(),
+                created: 0,
+                model: "m".into(),
+                choices: Vec::new(),
+                usage: None,
+                extra: teale_wire::Extra::new(),
+            };
+            chunk.extra.insert("reasoning".into(), field.clone());
+            buffer.push(chunk).is_ok()
+        });
+        assert!(pushed.count() < 8);
     }
 }

@@ -1,10 +1,10 @@
 //! The handle to a running cluster layer.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, pin::pin, sync::Arc, time::Duration};
 
 use teale_relay_client::{RelayConfig, RelayStatus};
 use teale_wire::{HardwareCapability, NodeCapabilities, NodeId, chat::ChatRequest};
-use tokio::{sync::broadcast, time::Instant};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::{answer::Answer, relay::Relays, shared::Shared};
@@ -23,6 +23,8 @@ const GOODBYE: Duration = Duration::from_secs(3);
 /// How a node takes part.
 #[derive(Debug, Clone)]
 pub struct ClusterConfig {
+    /// This node; the identity of all its relay configs.
+    pub node: NodeId,
     /// A UUID, stable per data directory.
     pub device_id: String,
     /// For people.
@@ -46,8 +48,14 @@ pub struct ClusterConfig {
 
 impl ClusterConfig {
     /// The defaults: no aliases, no passcode, 32 may wait, 120 s for the first token, 60 s for each next one.
-    pub fn new(device_id: impl Into<String>, name: impl Into<String>, hardware: HardwareCapability) -> Self {
+    pub fn new(
+        node: NodeId,
+        device_id: impl Into<String>,
+        name: impl Into<String>,
+        hardware: HardwareCapability,
+    ) -> Self {
         Self {
+            node,
             device_id: device_id.into(),
             name: name.into(),
             hardware,
@@ -93,11 +101,10 @@ impl Cluster {
     /// Starts it in the current tokio runtime: one relay client per config (their capabilities are kept up to
     /// date from the backend), links, health, serving.
     ///
-    /// All configs carry the same identity; the first one's is the node's.
+    /// All relay configs carry the identity whose id `config` names.
     pub fn spawn(config: ClusterConfig, backend: Option<Arc<dyn Backend>>, relays: Vec<RelayConfig>) -> Self {
-        let node = relays.first().map_or(NodeId::from_bytes([0; 32]), |relay| relay.identity.node_id());
         let core = CoreConfig {
-            node,
+            node: config.node,
             device_id: config.device_id,
             name: config.name,
             hardware: config.hardware,
@@ -138,14 +145,14 @@ impl Cluster {
         self.shared.ask(request).started().await
     }
 
-    /// Waits until somebody (or the own backend) can answer for `model`, up to `timeout`. Asks the relays once.
+    /// Waits until somebody (or the own backend) can answer for `model`, up to `timeout`. Asks the relays as often
+    /// as they allow meanwhile.
     pub async fn wait_for_model(&self, model: &str, timeout: Duration) -> bool {
         let mut changed = self.shared.changed.subscribe();
         let able = || self.shared.look(|core| core.can_answer(model));
         if able() {
             return true;
         }
-        let deadline = Instant::now() + timeout;
         let wait = async {
             while !able() {
                 if changed.changed().await.is_err() {
@@ -163,7 +170,7 @@ impl Cluster {
         tokio::select! {
             () = wait => true,
             () = discover => able(),
-            () = tokio::time::sleep_until(deadline) => able(),
+            () = tokio::time::sleep(timeout) => able(),
         }
     }
 
@@ -201,7 +208,7 @@ impl Cluster {
     /// Refuses new work (`unavailable`), lets running requests end up to `limit`, closes links and relays.
     pub async fn drain(&self, limit: Duration) {
         self.shared.handle(Input::Drain);
-        let deadline = Instant::now() + limit;
+        let mut patience = pin!(tokio::time::sleep(limit));
         loop {
             let ended = self.shared.ended.notified();
             if self.shared.look(Core::is_idle) {
@@ -209,7 +216,7 @@ impl Cluster {
             }
             tokio::select! {
                 () = ended => {}
-                () = tokio::time::sleep_until(deadline) => break,
+                () = &mut patience => break,
             }
         }
         self.shared.handle(Input::Shutdown);

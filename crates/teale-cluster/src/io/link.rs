@@ -1,6 +1,6 @@
 //! The two tasks of a link: one reads messages to the core, one writes what the core has to say.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use teale_relay_client::{RelaySession, SessionError, SessionReceiver, SessionSender};
@@ -80,23 +80,27 @@ async fn write(
     mut closing: oneshot::Receiver<Rest>,
 ) {
     let rest = loop {
-        let waiting = async {
-            match shared.transmit(link) {
-                Some((message, dialect)) => transmit(&shared, link, &mut sender, message, dialect).await,
-                None => {
-                    ready.notified().await;
-                    Ok(())
-                }
+        let Some((message, dialect)) = shared.transmit(link) else {
+            tokio::select! {
+                biased;
+                rest = &mut closing => break rest.unwrap_or_default(),
+                () = ready.notified() => continue,
             }
         };
-        tokio::select! {
+        let mut sending = pin!(transmit(&shared, link, &mut sender, message, dialect));
+        let sent = tokio::select! {
             biased;
-            rest = &mut closing => break rest.unwrap_or_default(),
-            sent = waiting => {
-                if let Err(error) = sent {
-                    return shared.link_down(link, error.to_string());
+            rest = &mut closing => {
+                // What is on its way goes first: without it the last words would have a hole before them.
+                match tokio::time::timeout(LAST_WORDS, sending).await {
+                    Ok(Ok(())) => break rest.unwrap_or_default(),
+                    Ok(Err(_)) | Err(_) => break Rest::new(),
                 }
             }
+            sent = &mut sending => sent,
+        };
+        if let Err(error) = sent {
+            return shared.link_down(link, error.to_string());
         }
     };
     let last_words = async {

@@ -34,6 +34,19 @@ struct Listing {
     seen: Instant,
 }
 
+/// What it takes to open a session, without what a relay may have added at length.
+fn address(record: &PeerRecord) -> PeerRecord {
+    let mut record = record.clone();
+    let capabilities = &mut record.capabilities;
+    capabilities.loaded_models.clear();
+    (capabilities.ptn_ids, capabilities.swappable_models) = (None, None);
+    capabilities.extra.clear();
+    capabilities.hardware.extra.clear();
+    record.endpoints.clear();
+    record.extra.clear();
+    record
+}
+
 /// All relays, and which of them knows whom.
 pub(super) struct Relays {
     clients: Vec<(RelayClient, NodeCapabilities)>,
@@ -92,7 +105,7 @@ impl Relays {
         for record in &records {
             let key = (record.node_id, relay);
             if listings.len() < bounds::PEERS * self.clients.len() || listings.contains_key(&key) {
-                listings.insert(key, Listing { relay, record: record.clone(), seen: now });
+                listings.insert(key, Listing { relay, record: address(record), seen: now });
             }
         }
         drop(listings);

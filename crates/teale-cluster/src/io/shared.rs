@@ -191,7 +191,7 @@ impl Shared {
             let wake_at = self.lock().wake_at;
             let sleep = async {
                 match wake_at {
-                    Some(at) => tokio::time::sleep_until(self.start + at).await,
+                    Some(at) => tokio::time::sleep(at.saturating_sub(self.start.elapsed())).await,
                     None => std::future::pending().await,
                 }
             };

@@ -190,9 +190,10 @@ pub fn capabilities() -> NodeCapabilities {
 pub fn node(relay: SocketAddr, seed: u8, backend: Option<Arc<Scripted>>) -> Cluster {
     let identity = Arc::new(Identity::from_seed([seed; 32]));
     let name = format!("node {seed}");
+    let id = identity.node_id();
     let config = RelayConfig::new(format!("ws://{relay}/ws"), identity, name.clone(), capabilities());
     let backend = backend.map(|backend| backend as Arc<dyn Backend>);
-    Cluster::spawn(ClusterConfig::new(format!("device-{seed}"), name, hardware()), backend, vec![config])
+    Cluster::spawn(ClusterConfig::new(id, format!("device-{seed}"), name, hardware()), backend, vec![config])
 }
 
 /// Waits until a node is registered: whoever discovers from now on sees it.

@@ -72,6 +72,9 @@ impl ApiError {
             AskError::Timeout => Self::new(StatusCode::GATEWAY_TIMEOUT, "timeout", error.to_string()),
             AskError::LinkLost(_) => Self::new(StatusCode::BAD_GATEWAY, "link_lost", error.to_string()),
             AskError::Provider { node, code, message } => Self::from_provider(node.is_none(), code, message),
+            AskError::TooBig { .. } => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "request_too_large", error.to_string())
+            }
             _ => Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", error.to_string()),
         }
     }
@@ -175,6 +178,7 @@ mod tests {
             (AskError::Unavailable("x".into()), 503, "unavailable"),
             (AskError::ShuttingDown, 503, "unavailable"),
             (AskError::Timeout, 504, "timeout"),
+            (AskError::TooBig { got: 2, limit: 1 }, 413, "request_too_large"),
             (AskError::LinkLost("x".into()), 502, "link_lost"),
             (provider(ErrorCode::ContextLengthExceeded), 400, "context_length_exceeded"),
             (provider(ErrorCode::InvalidRequest), 400, "invalid_request"),
