@@ -1,6 +1,7 @@
 //! One data directory, one running node: the lock that says so, and the file that says how to reach it.
 
 use std::{
+    fmt,
     fs::{File, OpenOptions, TryLockError},
     io::{self, Write},
     path::Path,
@@ -20,7 +21,7 @@ const LOCK_PAUSE: Duration = Duration::from_millis(40);
 const FILE_LIMIT: u64 = 64 << 10;
 
 /// How to reach a running node.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuntimeFile {
     /// Its process.
     pub pid: u32,
@@ -30,6 +31,16 @@ pub struct RuntimeFile {
     pub api: String,
     /// Lets the processes of the same user in without the API key.
     pub token: String,
+}
+
+impl fmt::Debug for RuntimeFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RuntimeFile")
+            .field("pid", &self.pid)
+            .field("node", &self.node)
+            .field("api", &self.api)
+            .finish_non_exhaustive()
+    }
 }
 
 /// The exclusive right to a data directory. Dropping it releases the lock and removes the runtime file.
@@ -135,8 +146,14 @@ mod tests {
             pid: 7,
             node: NodeId::from_bytes([1; 32]),
             api: "http://127.0.0.1:1".into(),
-            token: "t".into(),
+            token: "sesame".into(),
         }
+    }
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let shown = format!("{:?}", runtime());
+        assert!(shown.contains("127.0.0.1") && !shown.contains("sesame"), "{shown}");
     }
 
     #[test]

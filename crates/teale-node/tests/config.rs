@@ -59,6 +59,7 @@ fn mistakes_name_the_setting_and_its_place() {
         (&[], "slot = 1", "no setting `slot`"),
         (&[], "[relay]\nlissen = 1", "no setting `relay.lissen`"),
         (&[], "api_key = 7", "setting `api_key` (file config.toml)"),
+        (&[], "api_key = \"\"", "setting `api_key` (file config.toml): it is empty"),
         (&[], "api_key = \"a\"\napi_key_file = \"b\"", "`api_key` and `api_key_file`"),
         (&[("TEALE_API_KEY_FILE", "/nonexistent/key")], "", "/nonexistent/key"),
     ] {

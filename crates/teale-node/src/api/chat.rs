@@ -17,7 +17,7 @@ use teale_wire::{chat::ChatRequest, limits};
 
 use super::{
     Api,
-    chunks::{Collector, Shaper},
+    chunks::{Collector, Shaper, TooLong},
     errors::ApiError,
     metrics::path_name,
     sse::{Pending, SseBody},
@@ -169,8 +169,14 @@ async fn whole(api: &Arc<Api>, request: ChatRequest, mut record: RequestRecord) 
             Err(error) => return refuse(error, record),
         };
         record.chunk(&chunk);
-        if let Some(chunk) = shaper.chunk(chunk) {
-            collector.chunk(chunk);
+        if let Some(chunk) = shaper.chunk(chunk)
+            && collector.chunk(chunk) == Err(TooLong)
+        {
+            // Dropping the answer ends it.
+            let reason = "The answer is longer than can be gathered; ask for it as a stream.";
+            let error = ApiError::new(StatusCode::BAD_GATEWAY, "answer_too_long", reason);
+            record.finish(error.status.as_u16(), None);
+            return error.into_response();
         }
     }
     record.finish(200, shaper.usage());

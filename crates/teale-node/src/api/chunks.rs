@@ -46,7 +46,10 @@ impl Shaper {
         head.model.clone_into(&mut chunk.model);
         chunk.created = head.created;
         OBJECT.clone_into(&mut chunk.object);
+        // One answer was asked for.
+        chunk.choices.truncate(1);
         if let Some(choice) = chunk.choices.first_mut() {
+            choice.index = 0;
             choice.delta.role = self.role();
             self.finished |= choice.finish_reason.is_some();
         }
@@ -117,6 +120,13 @@ pub(super) fn unix_now() -> u64 {
     std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).map_or(0, |since| since.as_secs())
 }
 
+/// Bytes of an answer that is gathered: as much as one cluster message may carry.
+const ANSWER_LIMIT: usize = teale_wire::limits::CLUSTER_MESSAGE;
+
+/// The provider does not come to an end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct TooLong;
+
 /// Gathers shaped chunks into one answer (`stream: false`).
 #[derive(Debug, Default)]
 pub(super) struct Collector {
@@ -125,20 +135,32 @@ pub(super) struct Collector {
     has_text: bool,
     extra: Extra,
     finish_reason: Option<String>,
+    bytes: usize,
 }
 
 impl Collector {
-    pub(super) fn chunk(&mut self, mut chunk: ChatChunk) {
+    /// Takes the next chunk.
+    ///
+    /// # Errors
+    /// [`TooLong`], with what was gathered so far of no use.
+    pub(super) fn chunk(&mut self, mut chunk: ChatChunk) -> Result<(), TooLong> {
         self.head.get_or_insert_with(|| Head::of(&mut chunk));
-        let Some(choice) = chunk.choices.into_iter().next() else { return };
+        let Some(choice) = chunk.choices.into_iter().next() else { return Ok(()) };
+        let extra = choice.delta.extra;
+        self.bytes += choice.delta.content.as_ref().map_or(0, String::len);
+        self.bytes += extra.iter().map(|(key, value)| key.len() + value.to_string().len()).sum::<usize>();
+        if self.bytes > ANSWER_LIMIT {
+            return Err(TooLong);
+        }
         if let Some(content) = choice.delta.content {
             self.has_text = true;
             self.text.push_str(&content);
         }
-        for (key, value) in choice.delta.extra {
+        for (key, value) in extra {
             merge(&mut self.extra, key, value);
         }
         self.finish_reason = choice.finish_reason.or(self.finish_reason.take());
+        Ok(())
     }
 
     pub(super) fn finish(self, usage: Option<Usage>) -> ChatCompletion {
@@ -192,10 +214,18 @@ fn merge_call(calls: &mut Vec<serde_json::Value>, call: serde_json::Value) {
         None if room => calls.push(call),
         None => {}
         Some(have) => {
-            if let Some(more) = call.pointer("/function/arguments").and_then(|text| text.as_str())
-                && let Some(serde_json::Value::String(text)) = have.pointer_mut("/function/arguments")
-            {
-                text.push_str(more);
+            let Some(more) = call.pointer("/function/arguments").and_then(|text| text.as_str()) else {
+                return;
+            };
+            let Some(function) = have.get_mut("function").and_then(|function| function.as_object_mut())
+            else {
+                return;
+            };
+            match function.get_mut("arguments") {
+                Some(serde_json::Value::String(text)) => text.push_str(more),
+                _ => {
+                    function.insert("arguments".into(), more.into());
+                }
             }
         }
     }
@@ -257,15 +287,39 @@ mod tests {
         for call in [
             json!({"index":0,"id":"c0","type":"function","function":{"name":"f","arguments":"{\"a\""}}),
             json!({"index":0,"function":{"arguments":":1}"}}),
-            json!({"index":1,"id":"c1","type":"function","function":{"name":"g","arguments":"{}"}}),
+            json!({"index":1,"id":"c1","type":"function","function":{"name":"g"}}),
+            json!({"index":1,"function":{"arguments":"{"}}),
+            json!({"index":1,"function":{"arguments":"}"}}),
         ] {
-            collector.chunk(chunk(json!({"id":"a","object":"x","created":1,"model":"m",
+            let taken = collector.chunk(chunk(json!({"id":"a","object":"x","created":1,"model":"m",
                 "choices":[{"index":0,"delta":{"tool_calls":[call]},"finish_reason":null}]})));
+            assert_eq!(taken, Ok(()));
         }
         let message = &collector.finish(None).choices[0].message;
         assert_eq!(message.extra["tool_calls"][0]["function"]["arguments"], "{\"a\":1}");
         assert_eq!(message.extra["tool_calls"][1]["id"], "c1");
+        assert_eq!(message.extra["tool_calls"][1]["function"]["arguments"], "{}");
         assert!(message.content.is_none());
+    }
+
+    #[test]
+    fn an_answer_without_end_is_not_gathered_without_end() {
+        for delta in [json!({"content": "x".repeat(1 << 20)}), json!({"reasoning": "x".repeat(1 << 20)})] {
+            let endless = chunk(json!({"id":"a","object":"x","created":1,"model":"m",
+                "choices":[{"index":0,"delta":delta,"finish_reason":null}]}));
+            let mut collector = Collector::default();
+            let taken = (0..64).take_while(|_| collector.chunk(endless.clone()).is_ok()).count();
+            assert!((1..=ANSWER_LIMIT >> 20).contains(&taken), "{taken}");
+        }
+    }
+
+    #[test]
+    fn only_one_answer_is_passed_on() {
+        let two = chunk(json!({"id":"a","object":"x","created":1,"model":"m","choices":[
+            {"index":3,"delta":{"content":"x"},"finish_reason":null},
+            {"index":0,"delta":{"content":"y"},"finish_reason":"stop"}]}));
+        let shaped = Shaper::new(false).chunk(two).unwrap();
+        assert_eq!((shaped.choices.len(), shaped.choices[0].index), (1, 0));
     }
 
     /// What a stranger's chunk may hold.

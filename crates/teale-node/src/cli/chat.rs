@@ -216,6 +216,10 @@ impl Chat {
             if live {
                 output.piece(&text)?;
             }
+            if reading.text.len() > LONGEST_ANSWER {
+                return Err(Failure::new(format!("the answer is longer than {LONGEST_ANSWER} bytes"))
+                    .hint("bound it with --max-tokens"));
+            }
         }
         let outcome = Outcome::new(reading, origin);
         if live {
@@ -225,6 +229,8 @@ impl Chat {
     }
 }
 
+/// Bytes of an answer, which is held whole until it is printed.
+const LONGEST_ANSWER: usize = teale_wire::limits::CLUSTER_MESSAGE;
 /// How long a joining node waits until somebody serves the model.
 const JOIN_SECONDS: u64 = 30;
 

@@ -218,9 +218,11 @@ pub(crate) fn unknown_variables(names: impl Iterator<Item = String>) -> Vec<Stri
 /// [`ConfigError::Unreadable`], [`ConfigError::Syntax`].
 pub(crate) fn read_file(path: &Path) -> Result<Table, ConfigError> {
     let text = read_bounded(path, FILE_LIMIT)?;
-    text.parse().map_err(|error: toml::de::Error| ConfigError::Syntax {
-        path: path.to_owned(),
-        reason: error.to_string().trim().to_owned(),
+    text.parse().map_err(|error: toml::de::Error| {
+        // The error's own text quotes the line, which may hold a key.
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        ConfigError::Syntax { path: path.to_owned(), reason: format!("line {line}: {}", error.message()) }
     })
 }
 
@@ -260,11 +262,16 @@ fn secret(
 ) -> Result<Option<Value>, ConfigError> {
     match (text, file) {
         (Some(_), Some(_)) => Err(ConfigError::TwoSecrets { key: key.name.into(), from: source.clone() }),
+        (Some(text), None) if text.trim().is_empty() => Err(ConfigError::BadValue {
+            key: key.name.into(),
+            from: source.clone(),
+            reason: "it is empty; leave it out to have none".into(),
+        }),
         (Some(text), None) => Ok(Some(Value::String(text))),
         (None, Some(file)) => {
             let text = read_bounded(Path::new(&file), SECRET_LIMIT)?;
             let text = text.trim_end_matches(['\r', '\n']);
-            if text.is_empty() {
+            if text.trim().is_empty() {
                 return Err(ConfigError::Unreadable { path: file.into(), reason: "it is empty".into() });
             }
             Ok(Some(Value::String(text.to_owned())))
@@ -348,4 +355,22 @@ fn row(key: &Key, value: Option<Value>, source: &Source) -> Row {
         (_, Some(value)) => serde_json::Value::deserialize(value).unwrap_or_default(),
     };
     Row { key: key.name, value: shown, source: source.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broken_line_is_named_and_not_quoted() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("config.toml");
+        for text in
+            ["slots = 2\napi_key = \"sesame\n", "slots = 2\napi_key = sesame\n", "slots = 2\nsesame\n"]
+        {
+            std::fs::write(&path, text).unwrap();
+            let error = read_file(&path).unwrap_err().to_string();
+            assert!(error.contains("line 2") && !error.contains("sesame"), "{error}");
+        }
+    }
 }
