@@ -89,7 +89,8 @@ impl World {
         let which = usize::from(what / 16);
         match what % 16 {
             0 => {
-                let opened = self.board.open(self.now, with.is_multiple_of(3).then(|| node.identity.node_id()));
+                let opened =
+                    self.board.open(self.now, with.is_multiple_of(3).then(|| node.identity.node_id()));
                 assert_eq!(opened.is_some(), self.sockets.len() < SOCKETS);
                 if let Some(id) = opened {
                     assert!(!self.sockets.contains(&id));
