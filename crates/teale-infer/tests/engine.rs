@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use common::{Heard, ask, backend, greedy, hear, options, plain, prompt, tiny};
 use futures_util::{StreamExt, future::join_all};
 use teale_cluster::{Backend, BackendError, LoadState};
-use teale_infer::LlamaBackend;
+use teale_infer::{LlamaBackend, LoadError};
 use teale_wire::chat::{ChatMessage, Stop};
 
 const PROMPTS: [&str; 16] = [
@@ -278,6 +278,16 @@ async fn what_cannot_be_served_is_refused_at_once() {
         matches!(error, BackendError::InvalidRequest { ref reason, .. } if reason == "unknown role"),
         "{error:?}"
     );
+}
+
+#[test]
+fn a_context_that_nothing_can_count_is_refused_with_its_reason() {
+    let mut options = options(4);
+    for context in [u32::MAX, u32::MAX / 4, i32::MAX as u32 / 4 + 1] {
+        options.context = Some(context);
+        let error = LlamaBackend::load(options.clone()).unwrap_err();
+        assert!(matches!(error, LoadError::Options(reason) if reason.contains("context")), "{error:?}");
+    }
 }
 
 #[test]

@@ -12,6 +12,8 @@ pub const DEFAULT_SLOTS: usize = 4;
 pub const MOST_SLOTS: usize = 64;
 /// Tokens of context per request, if nobody says otherwise and the model was trained for as many.
 pub const DEFAULT_CONTEXT: u32 = 4096;
+/// Tokens of all slots together: llama.cpp counts positions in 31 bits.
+const MOST_TOKENS: u32 = i32::MAX as u32;
 /// Tokens one decoding step may take.
 pub(super) const BATCH: usize = 512;
 /// How long one decoding step should take at most.
@@ -60,6 +62,11 @@ impl LlamaOptions {
         }
         if self.context == Some(0) || self.threads == Some(0) {
             return Err(LoadError::Options("context and threads must be 1 or more"));
+        }
+        let slots = u32::try_from(self.slots).unwrap_or(u32::MAX);
+        if self.context.is_some_and(|context| context.checked_mul(slots).is_none_or(|all| all > MOST_TOKENS))
+        {
+            return Err(LoadError::Options("context times slots must be below 2^31 tokens"));
         }
         if self.id.is_empty() {
             return Err(LoadError::Options("the model needs an id"));
