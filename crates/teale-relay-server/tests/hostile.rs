@@ -291,6 +291,34 @@ async fn a_reader_that_never_reads_is_closed_and_hurts_nobody() {
     println!("a reader that never reads: {} KiB", resident_kib());
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_reader_that_reads_on_stays() {
+    let mut limits = RelayLimits::default();
+    limits.drain_time = Duration::from_millis(600);
+    let relay = Relay::start(limits).await;
+    let (alice, bob) = (identity(1), identity(2));
+    let (mut a, mut b) = (relay.node(&alice).await, relay.node(&bob).await);
+    let reader = tokio::spawn(async move {
+        let tokio_tungstenite::MaybeTlsStream::Plain(stream) = b.socket.get_mut() else {
+            panic!("not plain")
+        };
+        let mut some = vec![0; 256 << 10];
+        for _ in 0..20 {
+            stream.read_exact(&mut some).await.unwrap();
+            // Far less than the system buffers, far more than the relay asks for.
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        b
+    });
+    let frame = relay_data(&alice, &bob, SESSION, &"A".repeat(256 << 10));
+    while count(&relay, DropReason::QueueFull) == 0 {
+        a.send_text(frame.clone()).await;
+    }
+    let _b = reader.await.unwrap();
+    assert_eq!(count(&relay, DropReason::SlowReader), 0);
+    assert_eq!(relay.handle.metrics().peers, 2);
+}
+
 async fn relay_open(client: &mut Client) -> String {
     client.receive().await["relayOpen"]["sessionID"].as_str().unwrap().to_owned()
 }

@@ -15,6 +15,11 @@ use crate::{DropReason, Outbound, RelayLimits, SocketId, limits::OUTBOUND_SLACK}
 
 /// Slices in one vectored write.
 const SLICES: usize = 64;
+/// A broken connection is an error, never a signal. Elsewhere Rust's start sees to that.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const SEND: rustix::net::SendFlags = rustix::net::SendFlags::NOSIGNAL;
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+const SEND: rustix::net::SendFlags = rustix::net::SendFlags::empty();
 
 /// A socket to send to. Whoever has a frame for it writes it at once if nothing waits; what the system does not take
 /// is left in the queue for the socket's own task.
@@ -165,6 +170,9 @@ impl Conn {
                 }
             }
         }
+        if state.outbound.deadline(hub.limits.drain_time).is_some_and(|deadline| deadline <= now) {
+            hub.release(state.press(self.stream()));
+        }
         state.health(now, &hub.limits)
     }
 
@@ -183,6 +191,26 @@ impl Conn {
 }
 
 impl State {
+    /// Writes whether or not the socket is said to be writable, before it is judged: the system says so only when a good
+    /// part of its buffer is free, which takes a slow reader long. Returns how many bytes were taken.
+    fn press(&mut self, stream: &TcpStream) -> usize {
+        let before = self.outbound.bytes();
+        while !self.dead {
+            let mut slices = [IoSlice::new(&[])];
+            if self.outbound.slices(&mut slices) == 0 {
+                break;
+            }
+            // Tokio's sockets never block; its own `try_write` would not try.
+            match rustix::net::send(stream, &slices[0], SEND) {
+                Ok(0) => self.dead = true,
+                Ok(sent) => self.outbound.advance(sent),
+                Err(rustix::io::Errno::WOULDBLOCK | rustix::io::Errno::INTR) => break,
+                Err(_) => self.dead = true,
+            }
+        }
+        before - self.outbound.bytes()
+    }
+
     fn health(&mut self, now: Duration, limits: &RelayLimits) -> Health {
         if self.dead {
             Health::Dead
