@@ -11,13 +11,14 @@ use super::SocketId;
 pub(super) struct Sessions {
     /// The value is the order of opening for sessions this socket opened, `None` for those others opened.
     open: BTreeMap<(SocketId, SessionId), Option<u64>>,
-    opened: usize,
+    /// The sessions this socket opened, by that order.
+    opened: BTreeMap<u64, (SocketId, SessionId)>,
 }
 
 impl Sessions {
     /// How many of them this socket opened.
     pub(super) fn opened(&self) -> usize {
-        self.opened
+        self.opened.len()
     }
 
     pub(super) fn contains(&self, peer: SocketId, session: &SessionId) -> bool {
@@ -26,29 +27,30 @@ impl Sessions {
 
     pub(super) fn insert(&mut self, peer: SocketId, session: SessionId, order: Option<u64>) {
         self.remove(peer, &session);
-        self.opened += usize::from(order.is_some());
+        if let Some(order) = order {
+            self.opened.insert(order, (peer, session.clone()));
+        }
         self.open.insert((peer, session), order);
     }
 
     pub(super) fn remove(&mut self, peer: SocketId, session: &SessionId) -> bool {
         match self.open.remove(&(peer, session.clone())) {
             Some(order) => {
-                self.opened -= usize::from(order.is_some());
+                order.and_then(|order| self.opened.remove(&order));
                 true
             }
             None => false,
         }
     }
 
-    /// The session this socket opened first. Looks at all of them: for use at the bound only.
+    /// The session this socket opened first.
     pub(super) fn oldest_opened(&self) -> Option<(SocketId, SessionId)> {
-        let opened = self.open.iter().filter_map(|(key, order)| order.map(|order| (order, key)));
-        opened.min_by_key(|(order, _)| *order).map(|(_, key)| key.clone())
+        self.opened.first_key_value().map(|(_, key)| key.clone())
     }
 
     /// Every session, ended.
     pub(super) fn drain(&mut self) -> impl Iterator<Item = (SocketId, SessionId)> + use<> {
-        self.opened = 0;
+        self.opened.clear();
         std::mem::take(&mut self.open).into_keys()
     }
 }
