@@ -266,3 +266,24 @@ fn peers_that_pause_or_overheat_are_left_out() {
         assert_eq!(world.nodes[asker].core.can_answer(MODEL), able, "{thermal} {throttle}");
     }
 }
+
+#[test]
+fn a_request_withdrawn_from_the_queue_is_told_with_its_model() {
+    let mut world = World::new();
+    let me = world.provider(1);
+    let link = world.stranger(me, node(50));
+    for id in ["a", "b"] {
+        let ask = format!(
+            r#"{{"inferenceRequest":{{"requestID":"{id}","request":{{"model":"{MODEL}","messages":[{{"role":"user","content":"hang"}}]}},"streaming":true}}}}"#
+        );
+        world.say(me, link, &ask);
+    }
+    assert_eq!(world.nodes[me].core.status().queued, 1);
+    world.say(me, link, r#"{"inferenceCancel":{"requestID":"b"}}"#);
+    let told = world.nodes[me].events.iter().filter_map(|event| match event {
+        teale_cluster::ClusterEvent::Served { model, error, .. } => Some((model.as_str(), error.is_some())),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<_>>(), [(MODEL, true)]);
+    assert_eq!(world.nodes[me].core.status().queued, 0);
+}

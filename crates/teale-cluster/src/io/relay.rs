@@ -22,8 +22,9 @@ use crate::{ClusterEvent, Input, bounds};
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a peer's handshake may take.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Sessions being opened by peers at once; beyond it they are dropped.
-const ACCEPTING: usize = 128;
+/// Sessions being opened by peers at once; beyond it they are dropped. Several times what the relay client lets one
+/// peer leave half open, so that two strangers who never speak keep nobody out.
+const ACCEPTING: usize = 512;
 /// How long an on-demand discovery may take.
 const DISCOVER_TIMEOUT: Duration = Duration::from_secs(12);
 
