@@ -57,13 +57,17 @@ pub(crate) async fn keep(known: KnownPeers, dir: DataDir, stop: CancellationToke
         let stopping = tokio::time::timeout(SAVE_EVERY, stop.cancelled()).await.is_ok();
         let changes = known.changes();
         if changes != written {
-            written = changes;
             let (known, path) = (known.clone(), dir.known_peers());
             let saved =
                 tokio::task::spawn_blocking(move || replace_private_file(&path, known.to_text().as_bytes()))
                     .await;
-            if let Ok(Err(error)) = saved {
-                tracing::warn!(%error, path = %dir.known_peers().display(), "the peers' keys could not be saved");
+            match saved {
+                Ok(Ok(())) => written = changes,
+                // Tried again at the next look: the disk may have room by then.
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, path = %dir.known_peers().display(), "the peers' keys could not be saved");
+                }
+                Err(error) => tracing::warn!(%error, "the peers' keys could not be saved"),
             }
         }
         if stopping {

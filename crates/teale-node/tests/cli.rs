@@ -69,6 +69,24 @@ fn without_a_running_node_it_is_three_with_a_hint() {
 }
 
 #[test]
+fn a_chat_that_cannot_join_says_why_before_its_time_is_over() {
+    let dir = tempfile::tempdir().unwrap();
+    // Bound and closed again: nobody listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let relay = format!("ws://{free}/ws");
+    for model in [&["--model", "x"][..], &[]] {
+        let mut chat = program(dir.path());
+        let output = finish(chat.args(["chat", "--relay", &relay, "--timeout", "1"]).args(model).arg("hi"));
+        let stderr = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(
+            output.stdout.is_empty() && stderr.contains(&format!("not registered with {relay}")),
+            "{stderr}"
+        );
+    }
+}
+
+#[test]
 fn a_model_that_is_no_model_is_a_failure_that_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("broken.gguf");

@@ -165,10 +165,13 @@ impl Chat {
         let cluster = node.cluster();
         let model = match &self.model {
             Some(model) => model.clone(),
-            None => only_model(joined_models(node).await)?,
+            None => match joined_models(node, self.join_time()).await {
+                // Why nobody serves anything is worth more than that nobody does.
+                models if models.is_empty() => return Err(nobody(node)),
+                models => only_model(models)?,
+            },
         };
-        // The time limit of the whole verb bounds this one, too.
-        let found = cluster.wait_for_model(&model, Duration::from_secs(self.timeout.min(JOIN_SECONDS))).await;
+        let found = cluster.wait_for_model(&model, self.join_time()).await;
         if !found {
             return Err(unreachable(node, &model));
         }
@@ -184,6 +187,12 @@ impl Chat {
         };
         let chunks = answer.map(|chunk| chunk.map_err(|error| Failure::new(error.to_string())));
         self.print(context.output, origin, chunks, asked).await
+    }
+
+    /// How long to wait until somebody serves the model: over before the whole verb is, so that it can say why not.
+    fn join_time(&self) -> Duration {
+        let whole = Duration::from_secs(self.timeout);
+        (whole - (whole / 4).min(GOODBYE)).min(JOIN)
     }
 
     fn request(&self, model: String, prompt: String) -> ChatRequest {
@@ -232,7 +241,7 @@ impl Chat {
 /// Bytes of an answer, which is held whole until it is printed.
 const LONGEST_ANSWER: usize = teale_wire::limits::CLUSTER_MESSAGE;
 /// How long a joining node waits until somebody serves the model.
-const JOIN_SECONDS: u64 = 30;
+const JOIN: Duration = Duration::from_secs(30);
 
 /// Starts a node that only asks: as the data directory's identity, or, while another process has that, as a
 /// stranger with the same memory of peers' keys.
@@ -251,11 +260,8 @@ async fn start(context: &Context) -> Result<Node, Failure> {
 
 /// Why nobody answers for a model, as far as this node knows.
 fn unreachable(node: &Node, model: &str) -> Failure {
-    let lost = node.cluster().relays().into_iter().find(|relay| !relay.registered);
-    if let Some(relay) = lost {
-        let why = relay.last_error.unwrap_or_else(|| "no answer yet".into());
-        return Failure::new(format!("not registered with {}: {why}", relay.url))
-            .hint("is the relay running, and the URL right?");
+    if let Some(failure) = unregistered(node) {
+        return failure;
     }
     let models: Vec<_> = node.cluster().models().into_iter().map(|model| model.id).collect();
     let failure = Failure::new(format!("nobody serves the model `{model}`"));
@@ -263,6 +269,19 @@ fn unreachable(node: &Node, model: &str) -> Failure {
         [] => failure.hint("the relay knows no node that serves any model"),
         models => failure.hint(format!("served are: {}", crate::output::plain(&models.join(", ")))),
     }
+}
+
+/// Why there is no model at all.
+fn nobody(node: &Node) -> Failure {
+    unregistered(node).unwrap_or_else(no_model)
+}
+
+/// The relay that would not have this node.
+fn unregistered(node: &Node) -> Option<Failure> {
+    let relay = node.cluster().relays().into_iter().find(|relay| !relay.registered)?;
+    let why = relay.last_error.unwrap_or_else(|| "no answer yet".into());
+    let failure = Failure::new(format!("not registered with {}: {why}", relay.url));
+    Some(failure.hint("is the relay running, and the URL right?"))
 }
 
 async fn api_models(client: &ApiClient) -> Result<Vec<String>, ClientError> {
@@ -278,8 +297,8 @@ async fn api_models(client: &ApiClient) -> Result<Vec<String>, ClientError> {
     Ok(list.data.into_iter().map(|entry| entry.id).collect())
 }
 
-async fn joined_models(node: &Node) -> Vec<String> {
-    let deadline = Instant::now() + Duration::from_secs(JOIN_SECONDS);
+async fn joined_models(node: &Node, limit: Duration) -> Vec<String> {
+    let deadline = Instant::now() + limit;
     loop {
         let models: Vec<_> = node.cluster().models().into_iter().map(|model| model.id).collect();
         if !models.is_empty() || Instant::now() > deadline {
@@ -289,10 +308,14 @@ async fn joined_models(node: &Node) -> Vec<String> {
     }
 }
 
+fn no_model() -> Failure {
+    Failure::new("no model is served by anybody this node knows")
+}
+
 fn only_model(mut models: Vec<String>) -> Result<String, Failure> {
     match models.len() {
         1 => Ok(models.remove(0)),
-        0 => Err(Failure::new("no model is served by anybody this node knows")),
+        0 => Err(no_model()),
         _ => {
             let list = crate::output::plain(&models.join(", "));
             Err(Failure::usage("several models are served").hint(format!("choose one with --model: {list}")))
