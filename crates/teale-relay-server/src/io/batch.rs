@@ -16,6 +16,9 @@ use crate::{
 /// The rest of a frame from this size on is kept by sharing the buffer it was read into; below, by copying, so that a
 /// few bytes do not hold a large buffer (for the same reason it has to be a fair part of that buffer). In bytes.
 const SHARED: usize = 16 << 10;
+/// With more deliveries than this they are sorted by target first: looking for the same target among all of them takes
+/// quadratic time, and when a node with many sessions leaves, there are many.
+const SEARCHED: usize = 32;
 
 /// Frames to send, and sockets to close after that.
 #[derive(Debug, Default)]
@@ -77,8 +80,12 @@ impl Batch {
     /// Sends everything. `inbox` is where the pieces that are [`Piece::Here`] lie; its batch is ended.
     pub(super) fn flush(&mut self, hub: &Hub, now: Duration, from: Option<SocketId>, inbox: &mut Inbox) {
         let mut source = Source { inbox, taken: None };
+        let sorted = self.deliveries.len() > SEARCHED;
+        if sorted {
+            self.deliveries.sort_by_key(|delivery| delivery.conn.id);
+        }
         for first in 0..self.deliveries.len() {
-            if let Some(mut group) = Group::gather(&mut self.deliveries, first, &mut source) {
+            if let Some(mut group) = Group::gather(&mut self.deliveries, first, sorted, &mut source) {
                 let conn = group.conn.clone();
                 conn.send(hub, now, &mut group);
                 let refused = group.refused;
@@ -157,8 +164,14 @@ struct Group<'a, 'b> {
 }
 
 impl<'a, 'b> Group<'a, 'b> {
-    /// The delivery at `first` and all later ones to the same target; `None` when it was gathered before.
-    fn gather(deliveries: &mut [Delivery], first: usize, source: &'a mut Source<'b>) -> Option<Self> {
+    /// The delivery at `first` and all later ones to the same target, which follow it at once if they are `sorted`;
+    /// `None` when it was gathered before.
+    fn gather(
+        deliveries: &mut [Delivery],
+        first: usize,
+        sorted: bool,
+        source: &'a mut Source<'b>,
+    ) -> Option<Self> {
         let (head, tail) = deliveries.get_mut(first..)?.split_first_mut()?;
         if head.sent {
             return None;
@@ -168,6 +181,8 @@ impl<'a, 'b> Group<'a, 'b> {
             if Arc::ptr_eq(&delivery.conn, &head.conn) {
                 delivery.sent = true;
                 more.push(delivery.take());
+            } else if sorted {
+                break;
             }
         }
         Some(Self { conn: head.conn.clone(), first: head.take(), more, source, refused: Vec::new() })
@@ -212,7 +227,42 @@ impl Frames for Group<'_, '_> {
 
 #[cfg(test)]
 mod tests {
+    use tokio::{
+        io::AsyncReadExt,
+        net::{TcpListener, TcpStream},
+    };
+
     use super::*;
+    use crate::{RelayServerConfig, Switchboard, SwitchboardConfig};
+
+    #[tokio::test]
+    async fn many_frames_for_many_targets_keep_their_order() {
+        let config = RelayServerConfig::new(([127, 0, 0, 1], 0).into());
+        let hub = Hub::new(&config, [0; 32]);
+        let limits = config.limits.clone();
+        let settings = SwitchboardConfig { limits, require_proof: false, unix_start: 0.0, seed: [0; 32] };
+        let mut switchboard = Switchboard::new(settings);
+        let listener = TcpListener::bind(config.listen).await.unwrap();
+        let (mut conns, mut readers) = (Vec::new(), Vec::new());
+        for _ in 0..16 {
+            readers.push(TcpStream::connect(listener.local_addr().unwrap()).await.unwrap());
+            let (_, write) = listener.accept().await.unwrap().0.into_split();
+            write.writable().await.unwrap();
+            conns.push(Conn::new(switchboard.open(Duration::ZERO, None).unwrap(), write));
+        }
+        let mut batch = Batch::default();
+        for round in 0..500u16 {
+            for conn in &conns {
+                batch.send(conn, Bytes::copy_from_slice(&round.to_be_bytes()));
+            }
+        }
+        batch.flush(&hub, Duration::ZERO, None, &mut Inbox::new(0));
+        for reader in &mut readers {
+            let mut got = [0; 1000];
+            reader.read_exact(&mut got).await.unwrap();
+            assert!(got.chunks(2).map(|pair| u16::from_be_bytes([pair[0], pair[1]])).eq(0..500));
+        }
+    }
 
     #[test]
     fn what_is_kept_shares_a_buffer_only_when_it_is_a_fair_part_of_it() {
