@@ -22,7 +22,7 @@ use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
 use teale_identity::{Identity, signed};
 use teale_relay_server::{RelayServer, RelayServerConfig};
-use tokio::{net::TcpStream, task::JoinHandle, time::sleep};
+use tokio::{net::TcpStream, sync::oneshot, task::JoinHandle, time::sleep};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -37,8 +37,25 @@ fn main() -> Result<(), Box<dyn Error>> {
     if env::var(ROLE).is_ok() {
         return tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(relay());
     }
-    // The attackers have a thread of their own, so that they do not delay the clients that are measured.
-    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?.block_on(siege())
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(siege())
+}
+
+/// An attacker on a thread and a runtime of its own, so that it does not delay the clients that are measured. It ends
+/// when the sender is dropped.
+fn attack<F: Future<Output = ()>>(
+    attacker: impl FnOnce() -> F + Send + 'static,
+) -> (thread::JoinHandle<()>, oneshot::Sender<()>) {
+    let (going, gone) = oneshot::channel();
+    let thread = thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::select! {
+                () = attacker() => {}
+                _ = gone => {}
+            }
+        });
+    });
+    (thread, going)
 }
 
 async fn siege() -> Result<(), Box<dyn Error>> {
@@ -61,10 +78,11 @@ async fn siege() -> Result<(), Box<dyn Error>> {
     };
     report("quiet", &quiet, &server);
 
-    let flood = tokio::spawn(flood(server.address, messages));
+    let address = server.address;
+    let (flooding, going) = attack(move || flood(address, messages));
     report(&format!("a flood of {messages} messages"), &pair.measure().await, &server);
-    let sent = flood.is_finished();
-    flood.abort();
+    let sent = flooding.is_finished();
+    drop(going);
     println!("    (the flood {})", if sent { "has ended" } else { "is still held back by the relay" });
 
     let mut sockets = Vec::new();
@@ -84,10 +102,10 @@ async fn siege() -> Result<(), Box<dyn Error>> {
     drop(sockets);
     report("after they were closed", &pair.measure().await, &server);
 
-    let idle = tokio::spawn(unread(server.address));
+    let (_, going) = attack(move || unread(address));
     sleep(Duration::from_millis(500)).await;
     report("a reader that never reads", &pair.measure().await, &server);
-    idle.abort();
+    drop(going);
     server.child.kill()?;
     Ok(())
 }
