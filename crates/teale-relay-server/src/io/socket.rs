@@ -3,7 +3,7 @@
 use std::{
     future::{Future, poll_fn},
     ops::Range,
-    pin::Pin,
+    pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
     time::Duration,
@@ -178,7 +178,8 @@ impl Socket {
                 }
             }
             if turn >= TURN {
-                cx.waker().wake_by_ref();
+                // Not a plain wake-up: that would come before the others' readiness is even asked for, many times over.
+                _ = pin!(tokio::task::yield_now()).poll(cx);
                 break false;
             }
             if self.ended {
