@@ -42,6 +42,8 @@ pub const RETRY_AFTER_LAST: Duration = Duration::from_secs(60);
 
 /// Sessions at once, all kinds. An `open` beyond it fails; a peer's relayOpen is answered with relayClose.
 pub const SESSIONS: usize = 4096;
+/// Of these, so many are kept for sessions we open: strangers who open sessions and keep them cannot have these.
+pub const SESSIONS_OURS: usize = 1024;
 /// Sessions at once with one peer (gateways open one per request).
 pub const SESSIONS_PER_PEER: usize = 256;
 /// Sessions opened by peers and not yet established, all peers together.

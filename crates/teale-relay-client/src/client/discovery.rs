@@ -74,6 +74,14 @@ impl Discovery {
         true
     }
 
+    /// Its caller does not wait any more.
+    pub(crate) fn withdraw(&mut self, ticket: Ticket) {
+        self.waiting.retain(|inquiry| inquiry.ticket != ticket);
+        if let Some(asked) = &mut self.asked {
+            asked.inquiries.retain(|inquiry| inquiry.ticket != ticket);
+        }
+    }
+
     /// The request that has to leave now, if any.
     pub(crate) fn due(&mut self, now: Duration) -> Option<Option<DiscoverFilter>> {
         if self.asked.as_ref().is_some_and(|asked| now >= asked.at + bounds::DISCOVER_WITHIN) {

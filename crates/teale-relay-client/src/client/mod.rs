@@ -122,6 +122,12 @@ impl Client {
         self.tick(now);
     }
 
+    /// Forgets an inquiry: no event tells of it.
+    pub fn withdraw(&mut self, now: Now, ticket: Ticket) {
+        self.discovery.withdraw(ticket);
+        self.tick(now);
+    }
+
     /// Closes every session and the connection, for good.
     pub fn shutdown(&mut self, now: Now) {
         for key in self.sessions.keys() {

@@ -74,13 +74,14 @@ impl Sessions {
         self.entries.get(&key)
     }
 
-    /// Whether one more session with this peer is within the bounds.
-    pub(crate) fn room(&self, peer: NodeId, half_open: bool) -> bool {
+    /// Whether one more session with this peer is within the bounds, opened by the peer or by us.
+    pub(crate) fn room(&self, peer: NodeId, by_peer: bool) -> bool {
         let none = PeerCount::default();
         let count = self.peers.get(&peer).unwrap_or(&none);
-        self.entries.len() < bounds::SESSIONS
+        let most = if by_peer { bounds::SESSIONS - bounds::SESSIONS_OURS } else { bounds::SESSIONS };
+        self.entries.len() < most
             && count.sessions < bounds::SESSIONS_PER_PEER
-            && (!half_open
+            && (!by_peer
                 || (self.half_open < bounds::HALF_OPEN && count.half_open < bounds::HALF_OPEN_PER_PEER))
     }
 

@@ -125,15 +125,26 @@ fn tls_config(extra_ca_pem: Option<&str>) -> Result<rustls::ClientConfig, String
     if roots.is_empty() {
         roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     }
-    for certificate in CertificateDer::pem_slice_iter(extra_ca_pem.unwrap_or_default().as_bytes()) {
-        let certificate = certificate.map_err(|_| "the extra CA is not PEM".to_owned())?;
-        roots.add(certificate).map_err(|_| "the extra CA is not a certificate".to_owned())?;
+    if let Some(pem) = extra_ca_pem {
+        trust(&mut roots, pem)?;
     }
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let config = rustls::ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .map_err(|error| format!("TLS cannot be set up: {error}"))?;
     Ok(config.with_root_certificates(roots).with_no_client_auth())
+}
+
+/// Adds the certificates of a PEM text, of which there must be one at least: text without any would otherwise look
+/// like a relay with a bad certificate.
+fn trust(roots: &mut RootCertStore, pem: &str) -> Result<(), String> {
+    let mut found = false;
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        let certificate = certificate.map_err(|_| "the extra CA is not PEM".to_owned())?;
+        roots.add(certificate).map_err(|_| "the extra CA is not a certificate".to_owned())?;
+        found = true;
+    }
+    if found { Ok(()) } else { Err("the extra CA holds no certificate in PEM".into()) }
 }
 
 #[cfg(test)]
@@ -149,6 +160,20 @@ mod tests {
         let target = Target::parse("ws://[::1]:8080/ws", node).unwrap();
         assert_eq!((target.tls, target.host.as_str(), target.port), (false, "::1", 8080));
         assert_eq!(target.url, format!("ws://[::1]:8080/ws?node={node}"));
+    }
+
+    #[test]
+    fn an_extra_ca_without_a_certificate_is_refused_by_name() {
+        for (pem, reason) in [
+            ("", "the extra CA holds no certificate in PEM"),
+            ("ca.pem", "the extra CA holds no certificate in PEM"),
+            (
+                "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n",
+                "the extra CA is not a certificate",
+            ),
+        ] {
+            assert_eq!(tls_config(Some(pem)).err().as_deref(), Some(reason));
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     RelayConfig, RelayEvents, RelaySession,
-    shared::{SessionReply, Shared},
+    shared::{Asking, SessionReply, Shared},
     task::Task,
 };
 use crate::{Counters, RelayError, SessionError, bounds};
@@ -76,7 +76,8 @@ impl RelayClient {
         self.shared.post(|mailbox| mailbox.capabilities = Some(capabilities));
     }
 
-    /// Asks who is there. Waits for the connection, and for the relay's rate limit, up to `timeout`.
+    /// Asks who is there. Waits for the connection, and for the relay's rate limit, up to `timeout`. Dropping the
+    /// future withdraws the request.
     ///
     /// # Errors
     /// [`RelayError::NotConnected`], [`RelayError::Timeout`] or [`RelayError::Refused`] when the time is over,
@@ -86,11 +87,8 @@ impl RelayClient {
         filter: Option<DiscoverFilter>,
         timeout: Duration,
     ) -> Result<Vec<PeerRecord>, RelayError> {
-        let (reply, answer) = oneshot::channel();
-        self.command(Command::Discover { filter, patience: timeout, reply })
-            .await
-            .map_err(|()| RelayError::Closed)?;
-        answer.await.unwrap_or(Err(RelayError::Closed))
+        let ask = |reply| Command::Discover { filter, patience: timeout, reply };
+        self.ask(ask).await.unwrap_or(Err(RelayError::Closed))
     }
 
     /// Waits until registered, up to `timeout`.
@@ -113,26 +111,29 @@ impl RelayClient {
     }
 
     /// Opens a session with a peer: relayOpen, relayReady, handshake. Fails at once without a registered
-    /// connection.
+    /// connection. Dropping the future gives the session up.
     ///
     /// # Errors
     /// [`SessionError::PeerNotFound`], [`SessionError::Timeout`], [`SessionError::Noise`],
     /// [`SessionError::PlaintextRefused`], [`SessionError::RelayLost`], [`SessionError::Closed`] when the peer
     /// declined.
     pub async fn open(&self, peer: &PeerRecord, timeout: Duration) -> Result<RelaySession, SessionError> {
-        let (reply, answer) = oneshot::channel();
-        let advertised = peer.wg_public_key.clone();
-        self.command(Command::Open { peer: peer.node_id, advertised, patience: timeout, reply })
-            .await
-            .map_err(|()| SessionError::Closed)?;
-        answer.await.unwrap_or(Err(SessionError::Closed))
+        let (peer, advertised) = (peer.node_id, peer.wg_public_key.clone());
+        let ask = |reply| Command::Open { peer, advertised, patience: timeout, reply };
+        self.ask(ask).await.unwrap_or(Err(SessionError::Closed))
     }
 
-    async fn command(&self, command: Command) -> Result<(), ()> {
+    /// Asks the connection task; `None` when it is gone.
+    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+        let asking = Asking::new(self.shared.clone());
+        let (reply, answer) = oneshot::channel();
         tokio::select! {
-            sent = self.commands.send(command) => sent.map_err(|_| ()),
-            () = self.shared.done.cancelled() => Err(()),
+            sent = self.commands.send(command(reply)) => sent.ok()?,
+            () = self.shared.done.cancelled() => return None,
         }
+        let answer = answer.await.ok();
+        asking.answered();
+        answer
     }
 
     /// The present state.

@@ -16,7 +16,7 @@ use tokio::sync::{Semaphore, oneshot};
 use super::{
     inbox::Inbox,
     outbox::{Item, Outbox},
-    shared::{Note, Shared},
+    shared::{Asking, Note, Shared},
 };
 use crate::{Channel, FrameReader, FrameWriter, Security, SessionError, SessionKey};
 
@@ -39,19 +39,23 @@ impl IncomingSession {
         self.peer
     }
 
-    /// Runs the responder's handshake, or settles on plaintext where the policy allows it.
+    /// Runs the responder's handshake, or settles on plaintext where the policy allows it. Dropping the future
+    /// closes the session.
     ///
     /// # Errors
     /// [`SessionError::Closed`] when the peer has left meanwhile, [`SessionError::Timeout`] when it sends nothing,
     /// [`SessionError::PlaintextRefused`], [`SessionError::Noise`] and [`SessionError::Protocol`] for what it sends.
     pub async fn accept(mut self) -> Result<RelaySession, SessionError> {
         self.decided = true;
+        let asking = Asking::new(self.shared.clone());
         let (reply, answer) = oneshot::channel();
         self.shared.post(|mailbox| mailbox.notes.push(Note::Accept(self.key, reply)));
-        tokio::select! {
+        let accepted = tokio::select! {
             answer = answer => answer.unwrap_or(Err(SessionError::Closed)),
             () = self.shared.done.cancelled() => Err(SessionError::Closed),
-        }
+        };
+        asking.answered();
+        accepted
     }
 
     /// Whether the session has ended while it waited.
@@ -81,6 +85,14 @@ pub(super) struct Line {
 }
 
 impl Line {
+    /// One half met an error that the session does not survive.
+    fn fail(&self, lease: &Lease, error: &SessionError) {
+        if self.inbox.ended().is_none() {
+            lease.shared.post(|mailbox| mailbox.notes.push(Note::Fail(lease.key, error.clone())));
+        }
+        self.end(error.clone());
+    }
+
     pub(super) fn end(&self, error: SessionError) {
         self.inbox.end(error);
         self.room.close();
@@ -179,7 +191,11 @@ impl SessionSender {
         let Some(room) = shared.outbox.room(&self.line.room, size).await else {
             return Err(self.line.inbox.ended().unwrap_or(SessionError::Closed));
         };
-        let frame = self.writer.write(&message, shared.start.elapsed())?;
+        let frame = self.writer.write(&message, shared.start.elapsed()).inspect_err(|error| {
+            if !matches!(error, SessionError::TooBig { .. } | SessionError::NotPossible(_)) {
+                self.line.fail(&self.lease, error);
+            }
+        })?;
         shared.outbox.push(self.lease.key, Item::Frame(frame, room));
         shared.wake.notify_one();
         Ok(())
@@ -211,10 +227,7 @@ impl SessionReceiver {
         let frame = self.line.inbox.next().await?;
         let shared = &self.lease.shared;
         self.reader.read(&frame, shared.start.elapsed()).inspect_err(|error| {
-            if self.line.inbox.ended().is_none() {
-                shared.post(|mailbox| mailbox.notes.push(Note::Fail(self.lease.key, error.clone())));
-            }
-            self.line.end(error.clone());
+            self.line.fail(&self.lease, error);
             self.line.inbox.deafen();
         })
     }

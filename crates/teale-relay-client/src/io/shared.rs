@@ -37,6 +37,8 @@ pub(super) struct Mailbox {
     pub(super) notes: Vec<Note>,
     pub(super) capabilities: Option<NodeCapabilities>,
     pub(super) shutdown: bool,
+    /// Somebody stopped waiting for an answer: look for those nobody waits for.
+    pub(super) abandoned: bool,
 }
 
 /// A request about one session.
@@ -67,5 +69,30 @@ impl Shared {
 
     pub(super) fn collect(&self) -> Mailbox {
         std::mem::take(&mut self.mailbox.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Held while an answer is awaited: a caller that stops waiting gives its place back, not only when its patience
+/// would have ended. Make it before the channel of the answer, so that it is dropped after that.
+pub(super) struct Asking {
+    shared: Arc<Shared>,
+    answered: bool,
+}
+
+impl Asking {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, answered: false }
+    }
+
+    pub(super) fn answered(mut self) {
+        self.answered = true;
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        if !self.answered {
+            self.shared.post(|mailbox| mailbox.abandoned = true);
+        }
     }
 }

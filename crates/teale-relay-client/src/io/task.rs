@@ -249,6 +249,9 @@ impl Task {
     fn command(&mut self, command: Command) {
         let now = now(&self.shared);
         match command {
+            // Nobody waits any more.
+            Command::Discover { reply, .. } if reply.is_closed() => {}
+            Command::Open { reply, .. } if reply.is_closed() => {}
             Command::Discover { filter, patience, reply } => {
                 self.last_ticket += 1;
                 let ticket = Ticket(self.last_ticket);
@@ -289,10 +292,25 @@ impl Task {
                 Note::Fail(key, error) => self.client.fail(now, key, error),
             }
         }
+        if mailbox.abandoned {
+            self.withdraw_abandoned();
+        }
         if !matches!(self.carrier, Carrier::Open(_)) {
             while self.shared.outbox.pop().is_some() {}
         }
         mailbox.shutdown
+    }
+
+    /// Ends what nobody waits for any more.
+    fn withdraw_abandoned(&mut self) {
+        let now = now(&self.shared);
+        for (ticket, _) in self.inquiries.extract_if(|_, reply| reply.is_closed()) {
+            self.client.withdraw(now, ticket);
+        }
+        let abandoned = |slot: &Slot| slot.reply.as_ref().is_some_and(oneshot::Sender::is_closed);
+        for (key, _) in self.slots.iter().filter(|(_, slot)| abandoned(slot)) {
+            self.client.close(now, *key);
+        }
     }
 
     fn publish(&self) {

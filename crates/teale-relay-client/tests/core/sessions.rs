@@ -331,6 +331,25 @@ fn half_open_sessions_are_bounded_per_peer_and_in_all() {
 }
 
 #[test]
+fn strangers_who_keep_their_sessions_leave_room_for_ours() {
+    let mut b = Node::registered(2);
+    let strangers: Vec<_> = (10..30).map(Node::new).collect();
+    for n in 0..bounds::SESSIONS {
+        let peer = &strangers[n % strangers.len()];
+        let id = format!("s{n}");
+        b.relay(relayed("relayOpen", peer, &b, &id));
+        if let Some(key) = b.incoming() {
+            b.act(|client, now| client.accept(now, key));
+            b.relay(data(peer, &b, &id, b"{}"));
+        }
+        b.events.clear();
+        b.frames.clear();
+    }
+    assert_eq!(b.client.sessions(), bounds::SESSIONS - bounds::SESSIONS_OURS);
+    assert!(b.open(&Node::new(1).record()).is_ok());
+}
+
+#[test]
 fn a_session_id_in_use_is_refused_and_the_session_lives_on() {
     let (mut a, mut b) = pair();
     let ((_, at_a), _) = session(&mut a, &mut b);

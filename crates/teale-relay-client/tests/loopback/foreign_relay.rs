@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use teale_relay_client::{RelayClient, RelayEvent, Security, SessionError, bounds};
+use teale_relay_client::{RelayClient, RelayError, RelayEvent, Security, SessionError, bounds};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -189,4 +189,54 @@ async fn a_flood_of_offers_is_bounded_while_nobody_reads_the_events() {
     }
     assert_eq!((offers, rejected), (bounds::HALF_OPEN, bounds::REJECTED_EVENTS));
     assert_eq!(client.status().counters.rejected, (2000 - bounds::HALF_OPEN) as u64);
+}
+
+#[tokio::test]
+async fn who_stops_waiting_for_a_discover_gives_its_place_back() {
+    let (client, _events, _socket) = connected().await;
+    for _ in 0..2 * bounds::DISCOVER_WAITERS {
+        let asked = timeout(Duration::from_millis(1), client.discover(None, PATIENCE)).await;
+        assert!(asked.is_err(), "no registration, no answer: {asked:?}");
+    }
+    let answer = client.discover(None, Duration::from_millis(100)).await;
+    assert!(matches!(answer, Err(RelayError::NotConnected(_))), "{answer:?}");
+}
+
+#[tokio::test]
+async fn who_stops_waiting_for_a_session_closes_it() {
+    let (client, _events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let peer = record(2);
+    let opened = tokio::select! {
+        opened = client.open(&peer, Duration::MAX) => panic!("nobody answered, but {opened:?}"),
+        opened = hear(&mut socket, "relayOpen") => opened,
+    };
+    let closed = hear(&mut socket, "relayClose").await;
+    assert_eq!(closed["sessionID"], opened["sessionID"]);
+}
+
+#[tokio::test]
+async fn a_plaintext_session_whose_peer_turns_out_to_have_a_key_is_closed_by_the_next_send() {
+    let (client, mut events, mut socket) = connected().await;
+    register(&mut socket).await;
+    hear(&mut socket, "discover").await;
+    let peer = record(2);
+    let mut stripped = peer.clone();
+    stripped.wg_public_key = None;
+    let ready = async {
+        let open = hear(&mut socket, "relayOpen").await;
+        let (from, to, session) = (&open["toNodeID"], &open["fromNodeID"], &open["sessionID"]);
+        say(&mut socket, json!({"relayReady": {"fromNodeID": from, "toNodeID": to, "sessionID": session}}))
+            .await;
+    };
+    let (session, ()) = tokio::join!(client.open(&stripped, PATIENCE), ready);
+    let (mut sends, _hears) = session.unwrap().split();
+    sends.send(Bytes::from_static(b"{}")).await.unwrap();
+    say(&mut socket, json!({"discoverResponse": {"peers": [peer]}})).await;
+    while !matches!(events.next().await.unwrap(), RelayEvent::Peers(_)) {}
+    let refused = SessionError::PlaintextRefused("the peer is known to have a key");
+    assert_eq!(sends.send(Bytes::from_static(b"{\"secret\":1}")).await, Err(refused.clone()));
+    hear(&mut socket, "relayClose").await;
+    assert_eq!(sends.send(Bytes::from_static(b"{}")).await, Err(refused));
 }
