@@ -301,3 +301,16 @@ fn the_model_list_tells_state_context_and_size() {
     assert_eq!(model.size_bytes, Some(std::fs::metadata(tiny()).unwrap().len()));
     assert_eq!(backend.slots(), 3);
 }
+
+#[tokio::test]
+async fn a_prompt_far_beyond_the_context_is_refused_without_tokenising_it() {
+    let backend = LlamaBackend::load(options(1)).unwrap();
+    // Tokenised as a whole, this takes minutes: llama.cpp's time grows with the square of the tokens.
+    let prompt = "å".repeat(2 << 20);
+    let start = std::time::Instant::now();
+    let error = ask(&backend, greedy(&prompt, 5)).await.unwrap_err();
+    let BackendError::ContextLengthExceeded { prompt, context } = error else { panic!("{error}") };
+    assert!(prompt > 3 << 20 && prompt < 6 << 20, "about one token per byte: {prompt}");
+    assert_eq!(context, 2048);
+    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", start.elapsed());
+}

@@ -10,6 +10,11 @@ use super::{
     template::{ChatTemplate, Piece, RenderError},
 };
 
+/// Bytes of text that are tokenised at once to tell whether a long prompt can fit.
+const SAMPLE: usize = 8 << 10;
+/// Tokens that cutting a text in two may add.
+const SEAM: usize = 64;
+
 /// Renders and tokenises; one thread does it for all requests, beside the engine.
 #[derive(Debug)]
 pub(super) struct Prompter {
@@ -37,6 +42,7 @@ impl Prompter {
     pub(super) fn tokens(&self, generation: &Generation) -> Result<Vec<LlamaToken>, BackendError> {
         let pieces = self.template.render(&generation.messages, &generation.variables).map_err(refusal)?;
         let vocab = self.model.vocab();
+        self.refuse_far_too_long(&vocab, &pieces)?;
         let mut tokens = Vec::new();
         for piece in &pieces {
             match piece {
@@ -54,11 +60,52 @@ impl Prompter {
             });
         }
         if tokens.len() >= self.context as usize {
-            let (prompt, context) = (tokens.len() as u64, self.context.into());
-            return Err(BackendError::ContextLengthExceeded { prompt, context });
+            return Err(self.too_long(tokens.len()));
         }
         Ok(tokens)
     }
+
+    /// llama.cpp takes time in the square of a prompt's tokens: what cannot fit is refused by samples, before the
+    /// whole of it is tokenised.
+    ///
+    /// # Errors
+    /// [`BackendError::ContextLengthExceeded`] with the tokens extrapolated.
+    fn refuse_far_too_long(&self, vocab: &LlamaVocab<'_>, pieces: &[Piece]) -> Result<(), BackendError> {
+        let text = |piece: &Piece| match piece {
+            Piece::Template(text) | Piece::Plain(text) => text.len(),
+        };
+        let bytes: usize = pieces.iter().map(text).sum();
+        if bytes <= SAMPLE {
+            return Ok(());
+        }
+        let (mut seen, mut samples, mut tokens) = (0, 0, 0);
+        for piece in pieces {
+            let (Piece::Template(text) | Piece::Plain(text)) = piece;
+            for sample in samples_of(text) {
+                seen += sample.len();
+                samples += 1;
+                tokens += vocab.tokenize(sample.as_bytes(), false, false).len();
+                if tokens > self.context as usize + samples * SEAM {
+                    let share = seen as f64 / bytes as f64;
+                    return Err(self.too_long((tokens as f64 / share) as usize));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn too_long(&self, tokens: usize) -> BackendError {
+        BackendError::ContextLengthExceeded { prompt: tokens as u64, context: self.context.into() }
+    }
+}
+
+/// A text in parts of at most [`SAMPLE`] bytes, cut between characters.
+fn samples_of(mut text: &str) -> impl Iterator<Item = &str> {
+    std::iter::from_fn(move || {
+        let (sample, rest) = text.split_at(text.floor_char_boundary(SAMPLE));
+        text = rest;
+        (!sample.is_empty()).then_some(sample)
+    })
 }
 
 fn refusal(error: RenderError) -> BackendError {
