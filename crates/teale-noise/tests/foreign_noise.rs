@@ -34,7 +34,9 @@ fn python() -> Option<PathBuf> {
     let made = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/python/bin/python");
     let found = given.or_else(|| made.exists().then_some(made));
     if found.is_none() {
-        eprintln!(
+        // Written past the test harness, which hides what a passing test prints.
+        let _ = writeln!(
+            std::io::stderr(),
             "SKIPPED: no Python to judge the handshake; run `cargo xtask test`, or set TEALE_TEST_PYTHON"
         );
     }

@@ -256,7 +256,7 @@ impl Steps {
         let value = json!({ "usage": usage, "ttft_ms": first, "tokens_per_s": rate });
         self.say("usage", value, || {
             format!(
-                "{} prompt tokens, {} answer tokens, first after {:.1} ms, then {:.0} tokens/s",
+                "{} prompt tokens, {} answer tokens, first after {:.1} ms, {:.0} tokens/s in all",
                 usage.prompt_tokens,
                 usage.completion_tokens,
                 first.unwrap_or_default(),

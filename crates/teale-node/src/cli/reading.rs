@@ -56,10 +56,11 @@ impl Reading {
         self.first.map(|first| (first - self.asked).as_secs_f64() * 1e3)
     }
 
-    /// Tokens a second after the first one, whose time is the prompt's.
+    /// Tokens of the answer a second, from the question to the last text: several tokens may arrive at once, so
+    /// that the time between them says little.
     pub(super) fn tokens_per_second(&self) -> Option<f64> {
         let tokens = self.usage.as_ref()?.completion_tokens;
-        let seconds = (self.last - self.first?).as_secs_f64();
-        (tokens > 1 && seconds > 0.0).then(|| (tokens - 1) as f64 / seconds)
+        let seconds = (self.last - self.asked).as_secs_f64();
+        (tokens > 0 && seconds > 0.0).then(|| tokens as f64 / seconds)
     }
 }

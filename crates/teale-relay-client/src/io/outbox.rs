@@ -65,9 +65,10 @@ impl Outbox {
 
     /// Waits for room for a frame of about `bytes`. `None` once the session has ended (its semaphore is closed).
     pub(super) async fn room(&self, session: &Arc<Semaphore>, bytes: usize) -> Option<Room> {
-        let bytes = u32::try_from(bytes.min(bounds::SEND_QUEUE_SESSION)).ok()?;
-        let _session = session.clone().acquire_many_owned(bytes).await.ok()?;
-        let _total = self.total.clone().acquire_many_owned(bytes).await.ok()?;
+        let share = u32::try_from(bytes.min(bounds::SEND_QUEUE_SESSION)).ok()?;
+        let whole = u32::try_from(bytes.min(bounds::SEND_QUEUE)).ok()?;
+        let _session = session.clone().acquire_many_owned(share).await.ok()?;
+        let _total = self.total.clone().acquire_many_owned(whole).await.ok()?;
         Some(Room { _session, _total })
     }
 
@@ -161,10 +162,25 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn frames_of_many_sessions_count_with_their_whole_size() {
+        let outbox = Outbox::default();
+        let frames = bounds::SEND_QUEUE / teale_wire::limits::RELAY_FRAME;
+        let mut held = Vec::new();
+        for _ in 0..frames {
+            held.push(outbox.room(&Outbox::session_room(), teale_wire::limits::RELAY_FRAME).await.unwrap());
+        }
+        let session = Outbox::session_room();
+        let mut next = Box::pin(outbox.room(&session, 1));
+        assert!(futures_util::poll!(&mut next).is_pending());
+        held.pop();
+        assert!(next.await.is_some());
+    }
+
+    #[tokio::test]
     async fn a_full_queue_makes_its_sender_wait_and_no_other() {
         let outbox = Outbox::default();
         let full = Outbox::session_room();
-        let first = outbox.room(&full, usize::MAX).await.unwrap();
+        let first = outbox.room(&full, teale_wire::limits::RELAY_FRAME).await.unwrap();
         let mut second = Box::pin(outbox.room(&full, 1));
         assert!(futures_util::poll!(&mut second).is_pending());
         assert!(outbox.room(&Outbox::session_room(), 1).await.is_some());
