@@ -183,21 +183,16 @@ async fn draining_lets_running_answers_end_and_refuses_new_ones() {
     let consumer = node(relay, 2, None);
     assert!(consumer.wait_for_model(MODEL, PATIENCE).await);
     let mut answer = consumer.chat(request("50")).await.unwrap();
-    let draining = tokio::spawn({
-        let provider = provider.clone();
-        async move { provider.drain(PATIENCE).await }
-    });
-    until("the provider drains", PATIENCE, || provider.models().is_empty() || draining_now(&provider)).await;
+    let drained = provider.clone();
+    let mut draining = Box::pin(async move { drained.drain(PATIENCE).await });
+    assert!(futures_util::poll!(&mut draining).is_pending(), "an answer is running");
+    let draining = tokio::spawn(draining);
     let refused = consumer.chat(request("1")).await.unwrap_err();
     assert!(matches!(refused, AskError::Provider { .. } | AskError::Unavailable(_)), "{refused:?}");
     assert_eq!(read(&mut answer).await.0, whole(50));
     tokio::time::timeout(PATIENCE, draining).await.unwrap().unwrap();
     assert_eq!(provider.chat(request("1")).await.unwrap_err(), AskError::ShuttingDown);
     until("the link is gone", PATIENCE, || consumer.status().links == 0).await;
-}
-
-fn draining_now(provider: &teale_cluster::Cluster) -> bool {
-    provider.status().slots_busy == 1
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
