@@ -211,9 +211,28 @@ fn holds_libclang(folder: &Path) -> bool {
     let Ok(entries) = std::fs::read_dir(folder) else { return false };
     entries.flatten().any(|entry| {
         let name = entry.file_name();
-        let name = name.to_string_lossy();
-        name.starts_with("libclang.so")
-            || name.starts_with("libclang-") && name.contains(".so")
-            || name == "libclang.dylib"
+        is_libclang(&name.to_string_lossy())
     })
+}
+
+/// Whether a file of this name is the library. `libclang-cpp` is another one, which bindgen cannot use.
+fn is_libclang(name: &str) -> bool {
+    let versioned = name.starts_with("libclang-") && name.contains(".so") && !name.contains("-cpp.");
+    name.starts_with("libclang.so") || versioned || name == "libclang.dylib"
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_libclang;
+
+    #[test]
+    fn libclang_is_told_from_its_cpp_sibling() {
+        for name in ["libclang.so", "libclang.so.1", "libclang-14.so.1", "libclang-14.so", "libclang.dylib"] {
+            assert!(is_libclang(name), "{name}");
+        }
+        for name in ["libclang-cpp.so.14", "libclang-cpp.so", "libclangBasic.a", "clang.so", "libLLVM-14.so"]
+        {
+            assert!(!is_libclang(name), "{name}");
+        }
+    }
 }
