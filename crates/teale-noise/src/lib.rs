@@ -49,6 +49,8 @@ mod session;
 
 pub use clock::{Now, Timestamp, TimestampSource};
 pub use error::NoiseError;
-pub use handshake::{AwaitingReply, IdentityProof, Incoming, ReplayGuard, initiate, respond};
+pub use handshake::{
+    AwaitingReply, IdentityProof, Incoming, ReplayGuard, initiate, respond, respond_to_anyone,
+};
 pub use packet::{Packet, Phase};
 pub use session::{Draft, LIFETIME, Opener, PACKET_OVERHEAD, Sealer, Session};

@@ -6,7 +6,9 @@ mod common;
 
 use common::{alice, at, bob};
 use teale_identity::{Identity, X25519Public};
-use teale_noise::{IdentityProof, NoiseError, ReplayGuard, TimestampSource, initiate, respond};
+use teale_noise::{
+    IdentityProof, NoiseError, ReplayGuard, TimestampSource, initiate, respond, respond_to_anyone,
+};
 
 const REQUIRED: IdentityProof = IdentityProof::Required;
 
@@ -49,6 +51,22 @@ fn a_message_under_another_name_is_refused() {
     assert_eq!(respond(&bob, carol.node_id(), &packet, REQUIRED).unwrap_err(), other);
     let (_, own) = initiate(&alice, bob.node_id(), alice.x25519_public(), REQUIRED, &stamps, at(0)).unwrap();
     assert_eq!(respond(&alice, bob.node_id(), &own, REQUIRED).unwrap_err(), other);
+}
+
+/// A carrier without names: the sender is who it proves to be.
+#[test]
+fn anyone_who_proves_an_id_is_answered_under_that_id() {
+    let (alice, bob) = (alice(), bob());
+    let stamps = TimestampSource::new();
+    let (waiting, packet) =
+        initiate(&alice, bob.node_id(), bob.x25519_public(), REQUIRED, &stamps, at(0)).unwrap();
+    let incoming = respond_to_anyone(&bob, &packet).unwrap();
+    assert_eq!(incoming.peer(), (alice.node_id(), true));
+    let (session, reply) = incoming.accept(&mut ReplayGuard::default(), at(0)).unwrap();
+    assert_eq!(waiting.finish(&reply, at(0)).unwrap().handshake_hash(), session.handshake_hash());
+    for cut in 0..packet.len() {
+        assert!(respond_to_anyone(&bob, &packet[..cut]).is_err(), "{cut} bytes of a message");
+    }
 }
 
 #[test]

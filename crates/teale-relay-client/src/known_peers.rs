@@ -148,12 +148,12 @@ impl KnownPeers {
     }
 
     /// Where every handshake of the node gets its timestamp.
-    pub(crate) fn stamps(&self) -> &TimestampSource {
+    pub fn stamps(&self) -> &TimestampSource {
         &self.0.stamps
     }
 
     /// Runs `step` with the memory of handshakes seen.
-    pub(crate) fn with_guard<T>(&self, step: impl FnOnce(&mut ReplayGuard) -> T) -> T {
+    pub fn with_guard<T>(&self, step: impl FnOnce(&mut ReplayGuard) -> T) -> T {
         step(&mut self.memory().guard)
     }
 

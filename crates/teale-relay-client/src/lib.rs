@@ -54,4 +54,4 @@ pub use io::{
     SessionReceiver, SessionSender,
 };
 pub use known_peers::{KnownKey, KnownPeers, KnownPeersError};
-pub use policy::{Encryption, Security};
+pub use policy::{Encryption, Plan, Policy, Security};

@@ -34,25 +34,38 @@ pub enum Security {
 
 /// What a session we open is going to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plan {
-    Seal { key: X25519Public, proof: IdentityProof },
+pub enum Plan {
+    /// Sealed.
+    Seal {
+        /// The key the handshake is started with.
+        key: X25519Public,
+        /// What is asked of the peer.
+        proof: IdentityProof,
+    },
+    /// In plaintext.
     Plaintext,
 }
 
-/// The rules, and the memory they rest on.
+/// The rules, and the memory they rest on: one policy for every carrier of a node.
 #[derive(Debug, Clone)]
-pub(crate) struct Policy {
-    pub(crate) encryption: Encryption,
-    pub(crate) identity_proof: IdentityProof,
-    pub(crate) known: KnownPeers,
+pub struct Policy {
+    /// Whether plaintext is ever acceptable.
+    pub encryption: Encryption,
+    /// Whether peers must prove their identity.
+    pub identity_proof: IdentityProof,
+    /// The memory of peers' keys.
+    pub known: KnownPeers,
 }
 
 impl Policy {
-    /// How to open a session with a node whose key the relay says is `advertised` (hex).
+    /// How to open a session with a node whose key is said to be `advertised` (hex), by a relay or on the LAN.
     ///
-    /// The relay's word is taken where there is one: the identity proof decides whether it was true. Where there
+    /// That word is taken where there is one: the identity proof decides whether it was true. Where there
     /// is none but the node is remembered with a key, that key is used.
-    pub(crate) fn plan(&self, peer: NodeId, advertised: Option<&str>) -> Result<Plan, SessionError> {
+    ///
+    /// # Errors
+    /// [`SessionError::Noise`] for a key that cannot be read, [`SessionError::PlaintextRefused`].
+    pub fn plan(&self, peer: NodeId, advertised: Option<&str>) -> Result<Plan, SessionError> {
         let proof = self.proof(peer);
         if let Some(text) = advertised {
             let key = X25519Public::parse_hex(text).map_err(|_| NoiseError::InvalidPublicKey)?;
@@ -66,7 +79,10 @@ impl Policy {
     }
 
     /// Whether a session with this node may be in plaintext.
-    pub(crate) fn plaintext(&self, peer: NodeId) -> Result<(), SessionError> {
+    ///
+    /// # Errors
+    /// [`SessionError::PlaintextRefused`] with the reason.
+    pub fn plaintext(&self, peer: NodeId) -> Result<(), SessionError> {
         if self.encryption == Encryption::Required {
             return Err(SessionError::PlaintextRefused("encryption is required"));
         }
@@ -78,7 +94,7 @@ impl Policy {
     }
 
     /// Who proved its key once has to prove it every time.
-    pub(crate) fn proof(&self, peer: NodeId) -> IdentityProof {
+    pub fn proof(&self, peer: NodeId) -> IdentityProof {
         match self.known.get(peer) {
             Some(KnownKey { proved: true, .. }) => IdentityProof::Required,
             _ => self.identity_proof,
@@ -86,7 +102,7 @@ impl Policy {
     }
 
     /// A handshake with the node ended well, with this key.
-    pub(crate) fn learn(&self, peer: NodeId, key: X25519Public, verified: bool) {
+    pub fn learn(&self, peer: NodeId, key: X25519Public, verified: bool) {
         if verified {
             self.known.prove(peer, key);
         } else {

@@ -41,7 +41,7 @@ pub use apple_date::AppleDate;
 pub use capabilities::{HardwareCapability, NodeCapabilities};
 pub use cluster::{
     ClusterMessage, DeviceInfo, Dialect, ErrorCode, Health, Hello, InferenceCancel, InferenceChunk,
-    InferenceComplete, InferenceError, InferenceRequest, LoadModel, ModelLoadError, ModelLoaded,
+    InferenceComplete, InferenceError, InferenceRequest, LoadModel, ModelLoadError, ModelLoaded, NodeQuery,
     ThermalLevel,
 };
 pub use error::{Fault, WireError};

@@ -14,7 +14,10 @@ use teale_identity::{Identity, NodeId, X25519Public};
 use zeroize::Zeroize;
 
 pub use self::{payload::IdentityProof, replay_guard::ReplayGuard};
-use self::{payload::PAYLOAD_MAX, suite::Entropy};
+use self::{
+    payload::{Expected, PAYLOAD_MAX},
+    suite::Entropy,
+};
 use crate::{
     NoiseError, Session,
     clock::{Now, Timestamp, TimestampSource},
@@ -104,28 +107,33 @@ pub fn respond(
     packet: &[u8],
     proof: IdentityProof,
 ) -> Result<Incoming, NoiseError> {
-    respond_with(
-        me,
-        peer,
-        packet,
-        proof,
-        ReplyPayload(payload::write(Timestamp::ZERO, Some(me))),
-        Entropy::System,
-    )
+    respond_with(me, Expected::Node(peer, proof), packet, reply_payload(me), Entropy::System)
+}
+
+/// Reads a packet with message 1 where the carrier does not say whose it is: [`Incoming::peer`] is who the sender
+/// proves to be. A sender that proves nothing is nobody, and refused.
+///
+/// # Errors
+/// As [`respond`].
+pub fn respond_to_anyone(me: &Identity, packet: &[u8]) -> Result<Incoming, NoiseError> {
+    respond_with(me, Expected::Anyone, packet, reply_payload(me), Entropy::System)
+}
+
+fn reply_payload(me: &Identity) -> ReplyPayload {
+    ReplyPayload(payload::write(Timestamp::ZERO, Some(me)))
 }
 
 fn respond_with(
     me: &Identity,
-    node: NodeId,
+    expected: Expected,
     packet: &[u8],
-    proof: IdentityProof,
     reply: ReplyPayload,
     entropy: Entropy,
 ) -> Result<Incoming, NoiseError> {
     let mut state = Box::new(suite::responder(me, entropy)?);
     let payload = read_message(&mut state, INITIATION_BYTE, INITIATION_OVERHEAD, packet)?;
     let key = remote_static(&state)?;
-    let (timestamp, verified) = payload::read(&payload, node, &key, proof)?;
+    let (timestamp, node, verified) = payload::read(&payload, &key, expected)?;
     Ok(Incoming { state, peer: Peer { node, verified, key }, timestamp, reply })
 }
 
@@ -137,7 +145,7 @@ impl AwaitingReply {
     /// As [`respond`].
     pub fn finish(mut self, packet: &[u8], now: Now) -> Result<Session, NoiseError> {
         let payload = read_message(&mut self.state, REPLY_BYTE, REPLY_OVERHEAD, packet)?;
-        let (_, verified) = payload::read(&payload, self.node, &self.key, self.proof)?;
+        let (_, _, verified) = payload::read(&payload, &self.key, Expected::Node(self.node, self.proof))?;
         let peer = Peer { node: self.node, verified, key: self.key };
         session(&mut self.state, peer, now)
     }

@@ -33,22 +33,30 @@ pub(super) fn write(time: Timestamp, me: Option<&Identity>) -> Vec<u8> {
     payload
 }
 
-/// Reads the payload of a message whose sender has the static key `key` and should be `peer`. Returns its time and
-/// whether `peer` is proven. Bytes after the proof are left to later versions.
+/// Whom a payload should be from.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Expected {
+    /// This node; whether it has to prove it.
+    Node(NodeId, IdentityProof),
+    /// Whoever it proves to be.
+    Anyone,
+}
+
+/// Reads the payload of a message whose sender has the static key `key`. Returns its time, its sender, and whether
+/// the sender is proven. Bytes after the proof are left to later versions.
 pub(super) fn read(
     payload: &[u8],
-    peer: NodeId,
     key: &X25519Public,
-    proof: IdentityProof,
-) -> Result<(Timestamp, bool), NoiseError> {
+    expected: Expected,
+) -> Result<(Timestamp, NodeId, bool), NoiseError> {
     let (time, rest) = payload.split_first_chunk().ok_or(NoiseError::InvalidMessage)?;
     let time = Timestamp::from_bytes(*time).ok_or(NoiseError::InvalidMessage)?;
     if rest.is_empty() {
-        return match proof {
-            IdentityProof::Required => {
+        return match expected {
+            Expected::Node(peer, IdentityProof::Optional) => Ok((time, peer, false)),
+            Expected::Node(_, IdentityProof::Required) | Expected::Anyone => {
                 Err(NoiseError::HandshakeFailed("the peer does not prove its identity"))
             }
-            IdentityProof::Optional => Ok((time, false)),
         };
     }
     let (&[tag], rest) = rest.split_first_chunk().ok_or(NoiseError::InvalidMessage)?;
@@ -57,10 +65,13 @@ pub(super) fn read(
     if tag != PROOF_TAG {
         return Err(NoiseError::InvalidMessage);
     }
-    if NodeId::from_bytes(*node) != peer {
+    let node = NodeId::from_bytes(*node);
+    if let Expected::Node(peer, _) = expected
+        && node != peer
+    {
         return Err(NoiseError::HandshakeFailed("the peer proves another node id than expected"));
     }
-    signed::verify_noise_static(peer, key, signature)
+    signed::verify_noise_static(node, key, signature)
         .map_err(|_| NoiseError::HandshakeFailed("the identity proof does not verify"))?;
-    Ok((time, true))
+    Ok((time, node, true))
 }

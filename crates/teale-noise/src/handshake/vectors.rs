@@ -7,7 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{
-    AwaitingReply, Incoming, ReplayGuard, ReplyPayload, initiate_with, payload, respond_with, suite::Entropy,
+    AwaitingReply, Incoming, ReplayGuard, ReplyPayload, initiate_with,
+    payload::{self, Expected},
+    respond_with,
+    suite::Entropy,
 };
 use crate::{IdentityProof, NoiseError, Now, Session, clock::Timestamp};
 use teale_identity::Identity;
@@ -54,7 +57,8 @@ fn start(vector: &Value) -> (AwaitingReply, Incoming) {
     assert_eq!(hex::encode(&packet), vector["packet1"], "message 1");
     let reply = ReplyPayload(bytes(vector, "payload2"));
     let entropy = Entropy::Fixed(seed(vector, "responderEphemeral"));
-    let incoming = respond_with(&bob, alice.node_id(), &packet, optional, reply, entropy).unwrap();
+    let incoming =
+        respond_with(&bob, Expected::Node(alice.node_id(), optional), &packet, reply, entropy).unwrap();
     (waiting, incoming)
 }
 
@@ -138,9 +142,12 @@ fn a_bare_payload_is_no_proof() {
     let reply = || ReplyPayload(bytes(vector, "payload2"));
     let packet1 = bytes(vector, "packet1");
     let required = IdentityProof::Required;
-    let refused = respond_with(&bob, alice.node_id(), &packet1, required, reply(), Entropy::System);
+    let refused =
+        respond_with(&bob, Expected::Node(alice.node_id(), required), &packet1, reply(), Entropy::System);
     let no_proof = NoiseError::HandshakeFailed("the peer does not prove its identity");
     assert_eq!(refused.unwrap_err(), no_proof);
+    let nobody = respond_with(&bob, Expected::Anyone, &packet1, reply(), Entropy::System);
+    assert_eq!(nobody.unwrap_err(), no_proof);
 
     let (mut waiting, incoming) = start(vector);
     assert_eq!(incoming.peer(), (alice.node_id(), false));

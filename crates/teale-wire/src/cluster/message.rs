@@ -2,7 +2,7 @@
 
 use super::{
     Health, Hello, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
-    LoadModel, ModelLoadError, ModelLoaded,
+    LoadModel, ModelLoadError, ModelLoaded, NodeQuery,
 };
 use crate::{
     WireError,
@@ -37,6 +37,10 @@ messages! {
         ModelLoaded(ModelLoaded) = "modelLoaded",
         /// Not loaded.
         ModelLoadError(ModelLoadError) = "modelLoadError",
+        /// Who are you? I am this ("ours", before a handshake).
+        NodeQuery(NodeQuery) = "nodeQuery",
+        /// I am this.
+        NodeQueryResponse(NodeQuery) = "nodeQueryResponse",
     }
 }
 

@@ -5,6 +5,7 @@ mod hello;
 mod inference;
 mod loading;
 mod message;
+mod node_query;
 
 pub use health::{Health, ThermalLevel};
 pub use hello::{DeviceInfo, Hello};
@@ -13,3 +14,4 @@ pub use inference::{
 };
 pub use loading::{LoadModel, ModelLoadError, ModelLoaded};
 pub use message::{ClusterMessage, Dialect};
+pub use node_query::NodeQuery;

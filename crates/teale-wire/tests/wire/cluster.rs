@@ -180,6 +180,23 @@ fn loading_a_model_is_asked_and_answered() {
 }
 
 #[test]
+fn a_node_is_asked_who_it_is() {
+    let node = "0".repeat(64);
+    for value in [
+        json!({"nodeQuery": {"nodeID": node, "wg": "ab", "later": 1}}),
+        json!({"nodeQueryResponse": {"nodeID": node}}),
+    ] {
+        let (message, _) = parse(&value).unwrap();
+        assert!(!matches!(message, ClusterMessage::Unknown { .. }));
+        assert_eq!(encoded(&message, Dialect::Flat), value);
+    }
+    assert!(matches!(
+        parse(&json!({"nodeQuery": {"nodeID": "me"}})),
+        Err(WireError::WrongShape { kind: "nodeQuery", .. })
+    ));
+}
+
+#[test]
 fn a_thermal_level_nobody_knows_is_kept() {
     let mut value = example("heartbeat");
     value["heartbeat"]["thermalLevel"] = json!("molten");
