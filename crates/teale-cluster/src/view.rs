@@ -35,6 +35,10 @@ pub struct PeerView {
     pub models: Vec<String>,
     /// Round trip of the last heartbeat, in milliseconds.
     pub latency_ms: Option<f64>,
+    /// Heartbeats of the peer that arrived on the link.
+    pub heartbeats: u64,
+    /// The longest time between two of them, in milliseconds. A peer sends one every 5, 15 or 30 seconds.
+    pub heartbeat_gap_ms: Option<f64>,
     /// Whether routing would use it, and if not, why.
     pub healthy: bool,
     /// Why not.
@@ -132,6 +136,13 @@ pub enum ClusterEvent {
         node: NodeId,
         /// Why: a [`SessionError`](teale_relay_client::SessionError) or [`WireError`](teale_wire::WireError) in words.
         reason: String,
+    },
+    /// A request got its slot at the own backend, or was sent to a peer for the first time.
+    Started {
+        /// Where: `None` for the own backend.
+        node: Option<NodeId>,
+        /// How long it waited on this node: for a slot, or for a link.
+        waited: Duration,
     },
     /// A request of a peer ended.
     Served {

@@ -33,6 +33,18 @@ fn sixteen_requests_on_four_slots_all_end() {
         assert_eq!(world.answer(asker, ask).ends, 1);
     }
     assert_eq!(world.nodes[provider].most_running, 4);
+    let waits = |index: usize| {
+        let started = world.nodes[index].events.iter().filter_map(|event| match event {
+            teale_cluster::ClusterEvent::Started { node, waited } => Some((*node, *waited)),
+            _ => None,
+        });
+        started.collect::<Vec<_>>()
+    };
+    let (own, sent) = (waits(provider), waits(asker));
+    assert_eq!((own.len(), sent.len()), (16, 16));
+    assert!(own.iter().all(|(node, _)| node.is_none()));
+    assert_eq!(own.iter().filter(|(_, waited)| *waited > secs(0)).count(), 12, "four had a slot at once");
+    assert!(sent.iter().all(|(node, _)| *node == Some(world.nodes[provider].id)));
 }
 
 #[test]
@@ -205,6 +217,24 @@ fn a_stalled_link_goes_on_where_it_stopped() {
     let answer = world.answer(asker, ask);
     assert_eq!(answer.end, Some(Ok(())));
     assert_eq!(answer.text(), whole(3000));
+}
+
+#[test]
+fn a_node_is_drained_when_its_links_took_the_answers() {
+    let mut world = World::new();
+    let (asker, provider) = (world.consumer(), world.provider(1));
+    world.discover();
+    let ask = world.ask(asker, request("100"));
+    world.run_for(ms(200));
+    let link = world.links(provider)[0];
+    world.nodes[provider].stuck.insert(link);
+    world.run_for(secs(20));
+    let core = &world.nodes[provider].core;
+    assert!(core.is_idle() && !core.is_drained(), "the request ended, its answer waits");
+    world.unstick(provider, link);
+    assert!(world.nodes[provider].core.is_drained());
+    world.run_for(secs(1));
+    assert_eq!(world.answer(asker, ask).text(), whole(100));
 }
 
 #[test]

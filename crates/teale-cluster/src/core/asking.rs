@@ -13,7 +13,7 @@ use super::{
     AskId, Core, JobId, LinkId, Output, answering::Progress, bounds, link::Greeting, routing::Candidate,
     serving::Origin,
 };
-use crate::AskError;
+use crate::{AskError, ClusterEvent};
 
 /// Where a request is at present.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +44,9 @@ pub(super) struct Ask {
     /// Peers whose link died under the request: tried once more, after the others.
     lost: Vec<NodeId>,
     attempts: usize,
+    asked_at: Duration,
+    /// Whether it has been sent to a peer before.
+    was_sent: bool,
     first_by: Duration,
     pub(super) held: Vec<ChatChunk>,
     pub(super) progress: Option<Progress>,
@@ -102,6 +105,8 @@ impl Core {
             excluded: Vec::new(),
             lost: Vec::new(),
             attempts: 0,
+            asked_at: self.mono(),
+            was_sent: false,
             first_by: self.mono().saturating_add(self.config.first_token_timeout),
             held: Vec::new(),
             progress: None,
@@ -201,9 +206,14 @@ impl Core {
         request.model = model;
         request.stream = Some(true); // Whatever the user wants to see at once: the link carries chunks.
         ask.route = Some(Route::Sent { node, link: link_id, id: id.clone() });
+        let waited = now.saturating_sub(ask.asked_at);
+        let first_time = !std::mem::replace(&mut ask.was_sent, true);
         link.asks.insert(id.clone(), ask_id);
         link.used_at = now;
         let message = InferenceRequest { request_id: id, request, streaming: true, extra: Extra::new() };
+        if first_time {
+            self.event(ClusterEvent::Started { node: Some(node), waited });
+        }
         self.send(link_id, ClusterMessage::InferenceRequest(Box::new(message)));
     }
 

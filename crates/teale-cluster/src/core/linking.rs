@@ -257,6 +257,10 @@ impl Core {
     }
 
     fn heartbeat(&mut self, id: LinkId, health: &Health) {
+        let now = self.mono();
+        if let Some(link) = self.links.get_mut(id) {
+            link.pulse.peer_beat(now);
+        }
         self.take_health(id, health);
         let ack = ClusterMessage::HeartbeatAck(self.health());
         if self.links.get(id).is_some_and(|link| !link.outbox.has_ack()) {

@@ -208,6 +208,11 @@ impl Core {
         self.asks.is_empty() && self.jobs.is_empty()
     }
 
+    /// Whether no request is left, and every answer's end was taken by its link.
+    pub fn is_drained(&self) -> bool {
+        self.is_idle() && !self.links.iter().any(|(_, link)| link.outbox.owes_answers())
+    }
+
     /// Whether new work is refused.
     pub fn is_draining(&self) -> bool {
         self.draining

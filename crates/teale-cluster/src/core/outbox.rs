@@ -31,6 +31,12 @@ impl Outbox {
         self.control.is_empty() && self.turn.is_empty()
     }
 
+    /// Whether a piece of an answer, or an answer's end, still waits.
+    pub(super) fn owes_answers(&self) -> bool {
+        let answer = |message: &ClusterMessage| matches!(message, ClusterMessage::InferenceError(_));
+        !self.turn.is_empty() || self.control.iter().any(answer)
+    }
+
     pub(super) fn has_room(&self, job: JobId) -> bool {
         self.streams.get(&job).is_none_or(|stream| stream.len() < bounds::STREAM_WINDOW)
     }

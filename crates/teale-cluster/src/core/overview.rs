@@ -33,6 +33,10 @@ impl Core {
                 latency_ms: link
                     .and_then(|link| link.pulse.latency())
                     .map(|time| time.as_secs_f64() * 1000.0),
+                heartbeats: link.map_or(0, |link| link.pulse.peer_beats()),
+                heartbeat_gap_ms: link
+                    .and_then(|link| link.pulse.longest_gap())
+                    .map(|time| time.as_secs_f64() * 1000.0),
                 healthy: reason.is_none(),
                 reason: reason.map(str::to_owned),
                 in_flight: peer.in_flight,

@@ -13,6 +13,10 @@ pub(super) struct Pulse {
     heard: bool,
     missed: u32,
     latency: Option<Duration>,
+    /// When the peer's last heartbeat came, and how many did.
+    peer_beat: Option<Duration>,
+    peer_beats: u64,
+    longest_gap: Option<Duration>,
 }
 
 impl Pulse {
@@ -25,6 +29,9 @@ impl Pulse {
             heard: true,
             missed: 0,
             latency: None,
+            peer_beat: None,
+            peer_beats: 0,
+            longest_gap: None,
         }
     }
 
@@ -40,6 +47,24 @@ impl Pulse {
     /// Round trip of the last answered heartbeat.
     pub(super) fn latency(&self) -> Option<Duration> {
         self.latency
+    }
+
+    /// Heartbeats of the peer so far.
+    pub(super) fn peer_beats(&self) -> u64 {
+        self.peer_beats
+    }
+
+    /// The longest time between two heartbeats of the peer.
+    pub(super) fn longest_gap(&self) -> Option<Duration> {
+        self.longest_gap
+    }
+
+    /// The peer sent a heartbeat.
+    pub(super) fn peer_beat(&mut self, now: Duration) {
+        self.peer_beats += 1;
+        if let Some(before) = self.peer_beat.replace(now) {
+            self.longest_gap = self.longest_gap.max(Some(now.saturating_sub(before)));
+        }
     }
 
     /// The peer said something; true when it had been missed.
@@ -93,6 +118,16 @@ mod tests {
         }
         gaps.dedup();
         assert_eq!(gaps, [5, 15, 30]);
+    }
+
+    #[test]
+    fn the_longest_gap_between_the_peers_heartbeats_is_kept() {
+        let mut pulse = Pulse::new(Duration::ZERO);
+        for (second, longest) in [(5, None), (10, Some(5)), (17, Some(7)), (22, Some(7))] {
+            pulse.peer_beat(Duration::from_secs(second));
+            assert_eq!(pulse.longest_gap(), longest.map(Duration::from_secs));
+        }
+        assert_eq!(pulse.peer_beats(), 4);
     }
 
     #[test]

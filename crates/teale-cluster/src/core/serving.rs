@@ -54,6 +54,7 @@ pub(super) struct Job {
     /// The answer to a request without streaming, as far as it is.
     whole: Option<ChatChunk>,
     chunks: u64,
+    admitted: Duration,
     first: Duration,
 }
 
@@ -140,6 +141,7 @@ impl Core {
             usage: None,
             whole: None,
             chunks: 0,
+            admitted: self.mono(),
             first: Duration::ZERO,
         };
         if self.slots_busy < self.own.slots && self.queue.len() == 0 {
@@ -171,8 +173,10 @@ impl Core {
         };
         job.first = now;
         if let JobState::Queued(request) = std::mem::replace(&mut job.state, JobState::Running) {
+            let waited = now.saturating_sub(job.admitted);
             self.slots_busy += 1;
             self.out.push_back(Output::Start { job: id, request });
+            self.event(ClusterEvent::Started { node: None, waited });
         }
     }
 

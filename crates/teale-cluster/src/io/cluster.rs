@@ -17,8 +17,8 @@ use crate::{
 const MODELS_POLL: Duration = Duration::from_millis(250);
 /// The least time between two questions to the relays while somebody waits for a model.
 const DISCOVER_PAUSE: Duration = Duration::from_millis(500);
-/// How long links and relays may take to close.
-const GOODBYE: Duration = Duration::from_secs(3);
+/// How long links and relays may take to close: a link's last words, then what the relay clients still hold.
+const GOODBYE: Duration = Duration::from_secs(10);
 
 /// How a node takes part.
 #[derive(Debug, Clone)]
@@ -205,13 +205,14 @@ impl Cluster {
         self.shared.events.subscribe()
     }
 
-    /// Refuses new work (`unavailable`), lets running requests end up to `limit`, closes links and relays.
+    /// Refuses new work (`unavailable`), lets running requests end up to `limit`, answers that wait on links that
+    /// are backed up included, closes links and relays.
     pub async fn drain(&self, limit: Duration) {
         self.shared.handle(Input::Drain);
         let mut patience = pin!(tokio::time::sleep(limit));
         loop {
             let ended = self.shared.ended.notified();
-            if self.shared.look(Core::is_idle) {
+            if self.shared.look(Core::is_drained) {
                 break;
             }
             tokio::select! {

@@ -11,7 +11,7 @@ use super::shared::Shared;
 use crate::{Input, LinkId, LinkPath};
 
 /// How long the last words of a closing link may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 type Rest = Vec<(ClusterMessage, Dialect)>;
 

@@ -62,8 +62,9 @@ impl Relays {
         let mut clients = Vec::new();
         let mut events = Vec::new();
         for config in configs {
-            let (url, capabilities) = (config.url.clone(), config.capabilities.clone());
+            let capabilities = config.capabilities.clone();
             let (client, news) = RelayClient::spawn(config);
+            let url = client.status().url;
             clients.push((client, capabilities));
             events.push((url, news));
         }

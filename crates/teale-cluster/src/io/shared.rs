@@ -149,6 +149,11 @@ impl Shared {
         let mut state = self.lock();
         let message = state.core.transmit(link);
         self.drain(&mut state);
+        let drained = message.is_none() && state.core.is_draining() && state.core.is_drained();
+        drop(state);
+        if drained {
+            self.ended.notify_waiters();
+        }
         message
     }
 
