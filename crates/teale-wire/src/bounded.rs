@@ -4,7 +4,7 @@ use std::{fmt, marker::PhantomData};
 
 use serde::{Deserialize, Deserializer, Serializer, de, ser};
 
-use crate::limits;
+use crate::{ModelFile, ModelOffer, ResumePoint, limits};
 
 /// Text of at most `MAX` bytes.
 struct Text<const MAX: usize>(String);
@@ -51,6 +51,32 @@ impl<'de, const ITEMS: usize, const MAX: usize> Deserialize<'de> for List<ITEMS,
             }
         }
         deserializer.deserialize_seq(Visitor)
+    }
+}
+
+/// At most `ITEMS` items.
+struct Items<T, const ITEMS: usize>(Vec<T>);
+
+impl<'de, T: Deserialize<'de>, const ITEMS: usize> Deserialize<'de> for Items<T, ITEMS> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor<T, const ITEMS: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const ITEMS: usize> de::Visitor<'de> for Visitor<T, ITEMS> {
+            type Value = Items<T, ITEMS>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of at most {ITEMS} items")
+            }
+            fn visit_seq<A: de::SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut items = Vec::new();
+                while let Some(item) = seq.next_element()? {
+                    if items.len() == ITEMS {
+                        return Err(de::Error::custom(format_args!("at most {ITEMS} items are expected")));
+                    }
+                    items.push(item);
+                }
+                Ok(Items(items))
+            }
+        }
+        deserializer.deserialize_seq(Visitor(PhantomData))
     }
 }
 
@@ -105,6 +131,9 @@ readers! {
     model: Text<{ limits::MODEL_ID }> => String;
     complaint: Text<{ limits::ERROR_TEXT }> => String;
     models: List<{ limits::LOADED_MODELS }, { limits::MODEL_ID }> => Vec<String>;
+    files: Items<ModelFile, { limits::MODEL_FILES }> => Vec<ModelFile>;
+    offers: Items<ModelOffer, { limits::OFFERED_MODELS }> => Vec<ModelOffer>;
+    resume_points: Items<ResumePoint, { limits::MODEL_FILES }> => Vec<ResumePoint>;
     whole: Whole<u32> => u32;
     whole64: Whole<u64> => u64;
 }
@@ -131,5 +160,27 @@ pub(crate) fn opt_finite<S: Serializer>(number: &Option<f64>, serializer: S) -> 
     match number {
         Some(number) => finite(number, serializer),
         None => serializer.serialize_none(),
+    }
+}
+
+/// Chaining values: bytes as base64 text, or nothing.
+pub(crate) mod opt_base64 {
+    use base64::{Engine, engine::general_purpose::STANDARD};
+    use bytes::Bytes;
+    use serde::{Deserialize, Deserializer, Serializer, de};
+
+    use super::{Text, limits};
+
+    pub(crate) fn serialize<S: Serializer>(bytes: &Option<Bytes>, serializer: S) -> Result<S::Ok, S::Error> {
+        match bytes {
+            Some(bytes) => serializer.serialize_str(&STANDARD.encode(bytes)),
+            None => serializer.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Bytes>, D::Error> {
+        let text = Option::<Text<{ limits::BLOCK_STATES.div_ceil(3) * 4 }>>::deserialize(deserializer)?;
+        let decode = |Text(text)| STANDARD.decode(text).map(Bytes::from);
+        text.map(decode).transpose().map_err(|_| de::Error::custom("not padded standard base64"))
     }
 }

@@ -40,8 +40,10 @@ mod text_id;
 pub use apple_date::AppleDate;
 pub use capabilities::{HardwareCapability, NodeCapabilities};
 pub use cluster::{
-    ClusterMessage, DeviceInfo, Dialect, ErrorCode, Health, Hello, InferenceCancel, InferenceChunk,
-    InferenceComplete, InferenceError, InferenceRequest, LoadModel, ModelLoadError, ModelLoaded, NodeQuery,
+    CancelReason, ChunkData, ClusterMessage, DeviceInfo, Dialect, ErrorCode, FileRange, Health, Hello,
+    InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest, LoadModel,
+    ModelFile, ModelLoadError, ModelLoaded, ModelOffer, ModelQuery, ModelQueryResponse, ModelTransferCancel,
+    ModelTransferChunk, ModelTransferComplete, ModelTransferRequest, NodeQuery, NotBase64, ResumePoint,
     ThermalLevel,
 };
 pub use error::{Fault, WireError};
@@ -54,7 +56,7 @@ pub use relay::{
     PeerNotice, PeerRecord, Register, RegisterAck, RelayData, RelayErrorCode, RelayErrorMessage,
     RelayMessage, SessionRef,
 };
-pub use text_id::{IdLength, RequestId, SessionId};
+pub use text_id::{IdLength, RequestId, SessionId, TransferId};
 
 /// Fields of a payload that this version does not know: kept, and written out again.
 pub type Extra = serde_json::Map<String, serde_json::Value>;

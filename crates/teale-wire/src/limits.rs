@@ -30,3 +30,13 @@ pub const DISCOVER_PEERS_DEFAULT: usize = 50;
 pub const WORD: usize = 256;
 /// An error in words, in bytes of UTF-8.
 pub const ERROR_TEXT: usize = 16 << 10;
+/// The bytes of one `modelTransferChunk`: 1 MiB. We send less.
+pub const CHUNK: usize = 1 << 20;
+/// The same as base64 text, in bytes.
+pub const CHUNK_TEXT: usize = CHUNK.div_ceil(3) * 4;
+/// Files of one model.
+pub const MODEL_FILES: usize = 512;
+/// Chaining values of one file's blocks, in bytes: 4096 of 32.
+pub const BLOCK_STATES: usize = 4096 * 32;
+/// Models in the list of what one node offers.
+pub const OFFERED_MODELS: usize = 1024;

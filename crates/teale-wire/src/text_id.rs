@@ -181,6 +181,10 @@ text_id!(
     /// Names one request between a consumer and a provider.
     RequestId
 );
+text_id!(
+    /// Names one transfer of model files between two nodes.
+    TransferId
+);
 
 impl SessionId {
     /// [`parse`](Self::parse) for text not yet known to be UTF-8.

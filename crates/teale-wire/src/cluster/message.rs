@@ -1,8 +1,11 @@
 //! The cluster messages as one type, in either of two dialects.
 
+use bytes::Bytes;
+
 use super::{
     Health, Hello, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
-    LoadModel, ModelLoadError, ModelLoaded, NodeQuery,
+    LoadModel, ModelLoadError, ModelLoaded, ModelQuery, ModelQueryResponse, ModelTransferCancel,
+    ModelTransferChunk, ModelTransferComplete, ModelTransferRequest, NodeQuery,
 };
 use crate::{
     WireError,
@@ -37,6 +40,18 @@ messages! {
         ModelLoaded(ModelLoaded) = "modelLoaded",
         /// Not loaded.
         ModelLoadError(ModelLoadError) = "modelLoadError",
+        /// Do you offer this model?
+        ModelQuery(ModelQuery) = "modelQuery",
+        /// Yes, these files; or no.
+        ModelQueryResponse(Box<ModelQueryResponse>) = "modelQueryResponse",
+        /// Please send.
+        ModelTransferRequest(Box<ModelTransferRequest>) = "modelTransferRequest",
+        /// A piece of a file.
+        ModelTransferChunk(Box<ModelTransferChunk>) = "modelTransferChunk",
+        /// That was all.
+        ModelTransferComplete(ModelTransferComplete) = "modelTransferComplete",
+        /// No more of it ("ours").
+        ModelTransferCancel(ModelTransferCancel) = "modelTransferCancel",
         /// Who are you? I am this ("ours", before a handshake).
         NodeQuery(NodeQuery) = "nodeQuery",
         /// I am this.
@@ -72,12 +87,29 @@ impl ClusterMessage {
         Ok((Self::read(&envelope.kind, raw)?, dialect))
     }
 
+    /// The same for a message that a carrier brought: the data of a `modelTransferChunk` stays where it is, a part of
+    /// `bytes`, and is not looked at. Whatever [`parse`](Self::parse) reads, this reads alike.
+    ///
+    /// # Errors
+    /// As [`parse`](Self::parse); but a chunk whose data is no base64 is a chunk here, whatever bytes it has.
+    pub fn parse_shared(bytes: &Bytes) -> Result<(Self, Dialect), WireError> {
+        match ModelTransferChunk::read(bytes) {
+            Some(chunk) => Ok((Self::ModelTransferChunk(Box::new(chunk)), Dialect::Flat)),
+            None => Self::parse(bytes),
+        }
+    }
+
     /// Writes the message in a dialect.
     ///
     /// # Errors
     /// [`WireError::TooBig`] above [`limits::CLUSTER_MESSAGE`], [`WireError::NotWritable`] for a number that JSON
     /// does not have; both the caller's fault.
     pub fn encode(&self, dialect: Dialect) -> Result<Vec<u8>, WireError> {
+        if let Self::ModelTransferChunk(chunk) = self
+            && let Some(text) = chunk.write(dialect)
+        {
+            return Ok(text);
+        }
         self.write(dialect == Dialect::Wrapped, (WHAT, limits::CLUSTER_MESSAGE))
     }
 }

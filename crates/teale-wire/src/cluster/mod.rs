@@ -1,12 +1,15 @@
 //! Messages between two nodes, over whatever carries them.
 
+mod chunk_data;
 mod health;
 mod hello;
 mod inference;
 mod loading;
 mod message;
 mod node_query;
+mod sharing;
 
+pub use chunk_data::{ChunkData, NotBase64};
 pub use health::{Health, ThermalLevel};
 pub use hello::{DeviceInfo, Hello};
 pub use inference::{
@@ -15,3 +18,7 @@ pub use inference::{
 pub use loading::{LoadModel, ModelLoadError, ModelLoaded};
 pub use message::{ClusterMessage, Dialect};
 pub use node_query::NodeQuery;
+pub use sharing::{
+    CancelReason, FileRange, ModelFile, ModelOffer, ModelQuery, ModelQueryResponse, ModelTransferCancel,
+    ModelTransferChunk, ModelTransferComplete, ModelTransferRequest, ResumePoint,
+};

@@ -9,6 +9,7 @@ mod limits;
 mod peek;
 mod relay;
 mod round_trips;
+mod sharing;
 mod vectors;
 
 /// The first node id of the vectors.
