@@ -10,7 +10,11 @@ use teale_wire::limits;
 pub const PING_EVERY: Duration = Duration::from_secs(25);
 /// A relay not heard of (no frame, no pong) for so long is dead: two pings and some grace.
 pub const DEAD_AFTER: Duration = Duration::from_secs(55);
-/// A connection attempt (TCP, TLS, WebSocket upgrade) may take so long.
+/// A relay's next address is tried when the one before has been silent for so long (RFC 8305 §8).
+pub const CONNECT_STAGGER: Duration = Duration::from_millis(250);
+/// Addresses of a relay's host that are tried, at most.
+pub const CONNECT_ADDRESSES: usize = 16;
+/// A connection attempt (name, TCP, TLS, WebSocket upgrade) may take so long.
 pub const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long the relay's challenge is waited for before registering without a proof: deployed relays send none.
 pub const CHALLENGE_WITHIN: Duration = Duration::from_millis(250);
@@ -99,5 +103,9 @@ pub const REJECTED_EVENTS: usize = 64;
 /// [`RelayEvent::Registered`](crate::RelayEvent::Registered) and
 /// [`RelayEvent::Disconnected`](crate::RelayEvent::Disconnected) that wait to be read; the oldest goes first.
 pub const STATE_EVENTS: usize = 16;
+/// How long `shutdown` waits for frames handed over before it to be written.
+pub const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// After a time-out the connection task gets so long to say the exact reason before the caller goes without.
+pub const ANSWER_GRACE: Duration = Duration::from_millis(100);
 /// How long the goodbye of `shutdown` may take.
 pub const GOODBYE_WITHIN: Duration = Duration::from_secs(1);

@@ -44,6 +44,7 @@ mod error;
 mod io;
 mod known_peers;
 mod policy;
+mod url;
 
 pub use channel::{Channel, FrameReader, FrameWriter};
 pub use client::{Client, ClientConfig, Counters, Event, Input, Inquiry, Output, SessionKey, Ticket};
@@ -55,3 +56,4 @@ pub use io::{
 };
 pub use known_peers::{KnownKey, KnownPeers, KnownPeersError};
 pub use policy::{Encryption, Plan, Policy, Security};
+pub use url::url_without_credentials;

@@ -6,7 +6,7 @@ use teale_identity::Identity;
 use teale_noise::IdentityProof;
 use teale_wire::NodeCapabilities;
 
-use crate::{ClientConfig, Encryption, KnownPeers};
+use crate::{ClientConfig, Encryption, KnownPeers, url_without_credentials};
 
 /// How to reach one relay, and as whom.
 #[derive(Clone)]
@@ -64,7 +64,7 @@ impl RelayConfig {
 impl fmt::Debug for RelayConfig {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RelayConfig")
-            .field("url", &self.url)
+            .field("url", &url_without_credentials(&self.url))
             .field("node", &self.identity.node_id())
             .field("display_name", &self.display_name)
             .field("encryption", &self.encryption)

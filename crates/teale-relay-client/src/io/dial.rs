@@ -16,7 +16,10 @@ use tokio_tungstenite::{
 };
 use tokio_util::either::Either;
 
-use super::socket::{Carrier, Socket, describe};
+use super::{
+    connect::{self, Resolve, connect},
+    socket::{Carrier, Socket, describe},
+};
 
 const READ_BUFFER: usize = 64 << 10;
 const WRITE_BUFFER: usize = 64 << 10;
@@ -26,6 +29,7 @@ pub(super) struct Dialer {
     url: String,
     node: NodeId,
     extra_ca_pem: Option<String>,
+    resolve: Arc<Resolve>,
     tls: OnceLock<Arc<rustls::ClientConfig>>,
 }
 
@@ -60,15 +64,13 @@ impl Target {
 
 impl Dialer {
     pub(super) fn new(url: String, node: NodeId, extra_ca_pem: Option<String>) -> Self {
-        Self { url, node, extra_ca_pem, tls: OnceLock::new() }
+        Self { url, node, extra_ca_pem, resolve: Arc::new(connect::system), tls: OnceLock::new() }
     }
 
     /// Opens a connection. The error is for people, and in our own words.
     pub(super) async fn dial(self: Arc<Self>) -> Result<Box<Socket>, String> {
         let target = Target::parse(&self.url, self.node)?;
-        let tcp = TcpStream::connect((target.host.as_str(), target.port))
-            .await
-            .map_err(|error| format!("cannot connect to the relay: {}", error.kind()))?;
+        let tcp = connect(&self.resolve, &target.host, target.port).await?;
         // Without it small frames would wait for acknowledgements; a socket that cannot do it works all the same.
         let _ = tcp.set_nodelay(true);
         let carrier: Carrier =

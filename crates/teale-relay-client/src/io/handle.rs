@@ -10,7 +10,7 @@ use super::{
     shared::{Asking, SessionReply, Shared},
     task::Task,
 };
-use crate::{Counters, RelayError, SessionError, bounds};
+use crate::{Counters, RelayError, SessionError, bounds, url_without_credentials};
 
 /// A handle to the running client. Clones share one connection; the last one dropped closes it.
 #[derive(Clone)]
@@ -24,20 +24,31 @@ pub(super) enum Command {
     Discover {
         filter: Option<DiscoverFilter>,
         patience: Duration,
+        /// When the patience ends; it began when the caller asked, not when the task hears of it.
+        deadline: Duration,
         reply: oneshot::Sender<Result<Vec<PeerRecord>, RelayError>>,
     },
     Open {
         peer: teale_identity::NodeId,
         advertised: Option<String>,
-        patience: Duration,
+        /// As for [`Command::Discover`].
+        deadline: Duration,
         reply: SessionReply,
     },
+}
+
+/// Why the connection task did not answer.
+enum Unanswered {
+    /// It is gone.
+    Closed,
+    /// It did not even hear of the question in time, or not in time to answer.
+    Late,
 }
 
 /// The client's present state.
 #[derive(Debug, Clone)]
 pub struct RelayStatus {
-    /// The relay.
+    /// The relay, without name and password.
     pub url: String,
     /// Whether registered.
     pub registered: bool,
@@ -58,7 +69,7 @@ impl RelayClient {
     /// Outside a tokio runtime.
     pub fn spawn(config: RelayConfig) -> (Self, RelayEvents) {
         let shared = Arc::new(Shared::new(RelayStatus {
-            url: config.url.clone(),
+            url: url_without_credentials(&config.url).into_owned(),
             registered: false,
             last_error: None,
             sessions: 0,
@@ -87,8 +98,12 @@ impl RelayClient {
         filter: Option<DiscoverFilter>,
         timeout: Duration,
     ) -> Result<Vec<PeerRecord>, RelayError> {
-        let ask = |reply| Command::Discover { filter, patience: timeout, reply };
-        self.ask(ask).await.unwrap_or(Err(RelayError::Closed))
+        let ask = |deadline, reply| Command::Discover { filter, patience: timeout, deadline, reply };
+        match self.ask(timeout, ask).await {
+            Ok(answer) => answer,
+            Err(Unanswered::Closed) => Err(RelayError::Closed),
+            Err(Unanswered::Late) => Err(RelayError::Timeout(timeout)),
+        }
     }
 
     /// Waits until registered, up to `timeout`.
@@ -119,21 +134,40 @@ impl RelayClient {
     /// declined.
     pub async fn open(&self, peer: &PeerRecord, timeout: Duration) -> Result<RelaySession, SessionError> {
         let (peer, advertised) = (peer.node_id, peer.wg_public_key.clone());
-        let ask = |reply| Command::Open { peer, advertised, patience: timeout, reply };
-        self.ask(ask).await.unwrap_or(Err(SessionError::Closed))
+        let ask = |deadline, reply| Command::Open { peer, advertised, deadline, reply };
+        match self.ask(timeout, ask).await {
+            // What was left of the time when the task heard of it is nobody's business.
+            Ok(Err(SessionError::Timeout(_))) | Err(Unanswered::Late) => Err(SessionError::Timeout(timeout)),
+            Ok(answer) => answer,
+            Err(Unanswered::Closed) => Err(SessionError::Closed),
+        }
     }
 
-    /// Asks the connection task; `None` when it is gone.
-    async fn ask<T>(&self, command: impl FnOnce(oneshot::Sender<T>) -> Command) -> Option<T> {
+    /// Asks the connection task. The time counts from here, the wait for a place in its queue included; a task that
+    /// hears of the question in time answers by the deadline, and says more than that it passed.
+    async fn ask<T>(
+        &self,
+        patience: Duration,
+        command: impl FnOnce(Duration, oneshot::Sender<T>) -> Command,
+    ) -> Result<T, Unanswered> {
+        let deadline = self.shared.start.elapsed().saturating_add(patience);
         let asking = Asking::new(self.shared.clone());
         let (reply, answer) = oneshot::channel();
-        tokio::select! {
-            sent = self.commands.send(command(reply)) => sent.ok()?,
-            () = self.shared.done.cancelled() => return None,
+        let exchange = async {
+            tokio::select! {
+                sent = self.commands.send(command(deadline, reply)) => sent.ok()?,
+                () = self.shared.done.cancelled() => return None,
+            }
+            answer.await.ok()
+        };
+        let limit = patience.saturating_add(bounds::ANSWER_GRACE);
+        match tokio::time::timeout(limit, exchange).await {
+            Ok(answer) => {
+                asking.answered();
+                answer.ok_or(Unanswered::Closed)
+            }
+            Err(_) => Err(Unanswered::Late),
         }
-        let answer = answer.await.ok();
-        asking.answered();
-        answer
     }
 
     /// The present state.
@@ -141,7 +175,8 @@ impl RelayClient {
         self.shared.status.borrow().clone()
     }
 
-    /// Sends what is queued, closes sessions and the connection, and waits for it.
+    /// Sends what was handed over before ([`bounds::FLUSH_WITHIN`] for a relay that reads slowly), closes sessions and
+    /// the connection, and waits for it.
     pub async fn shutdown(&self) {
         self.shared.post(|mailbox| mailbox.shutdown = true);
         self.shared.done.cancelled().await;

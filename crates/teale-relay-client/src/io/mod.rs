@@ -1,6 +1,7 @@
 //! The WebSocket driver on tokio: one task per client owns the machine and the socket.
 
 mod config;
+mod connect;
 mod dial;
 mod events;
 mod handle;

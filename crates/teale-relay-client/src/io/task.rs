@@ -252,14 +252,14 @@ impl Task {
             // Nobody waits any more.
             Command::Discover { reply, .. } if reply.is_closed() => {}
             Command::Open { reply, .. } if reply.is_closed() => {}
-            Command::Discover { filter, patience, reply } => {
+            Command::Discover { filter, patience, deadline, reply } => {
                 self.last_ticket += 1;
                 let ticket = Ticket(self.last_ticket);
                 self.inquiries.insert(ticket, reply);
-                let deadline = now.monotonic.saturating_add(patience);
                 self.client.discover(now, Inquiry { ticket, filter, deadline, patience });
             }
-            Command::Open { peer, advertised, patience, reply } => {
+            Command::Open { peer, advertised, deadline, reply } => {
+                let patience = deadline.saturating_sub(now.monotonic);
                 match self.client.open(now, peer, advertised.as_deref(), patience) {
                     Ok(key) => {
                         self.slots.insert(key, Slot { reply: Some(reply), ..Slot::default() });
@@ -340,7 +340,7 @@ impl Task {
         let mut closing = Vec::new();
         if let Carrier::Open(socket) = &mut self.carrier {
             let rest = socket.finish(|| next_message(&mut self.control, &shared, &self.slots, &mut closing));
-            let _ = timeout(bounds::GOODBYE_WITHIN, rest).await;
+            let _ = timeout(bounds::FLUSH_WITHIN, rest).await;
         }
         let mut carrier = std::mem::replace(&mut self.carrier, Carrier::None);
         self.client.shutdown(now(&shared));

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
-use teale_relay_client::{RelayClient, RelayError, RelayEvent, Security, SessionError, bounds};
+use teale_relay_client::{
+    RelayClient, RelayError, RelayEvent, Security, SessionError, SessionReceiver, SessionSender, bounds,
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     time::timeout,
@@ -53,6 +55,74 @@ async fn register(socket: &mut Socket) {
     .await;
 }
 
+/// A session with a peer that has no key, whose side the test plays.
+async fn plaintext_session(client: &RelayClient, socket: &mut Socket) -> (SessionSender, SessionReceiver) {
+    let mut peer = record(2);
+    peer.wg_public_key = None;
+    let ready = async {
+        let open = hear(socket, "relayOpen").await;
+        let (from, to, session) = (&open["toNodeID"], &open["fromNodeID"], &open["sessionID"]);
+        say(socket, json!({"relayReady": {"fromNodeID": from, "toNodeID": to, "sessionID": session}})).await;
+    };
+    let (session, ()) = tokio::join!(client.open(&peer, PATIENCE), ready);
+    session.unwrap().split()
+}
+
+/// A message large enough to fill queues soon.
+fn bulk() -> Bytes {
+    Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(60_000)))
+}
+
+/// Sends until the relay, which does not read, has backed everything up; says how many messages were taken.
+async fn back_up(sends: &mut SessionSender) -> usize {
+    let mut taken = 0;
+    while let Ok(result) = timeout(Duration::from_millis(300), sends.send(bulk())).await {
+        result.unwrap();
+        taken += 1;
+        assert!(taken < 5000, "nothing ever made the sender wait");
+    }
+    taken
+}
+
+#[tokio::test]
+async fn shutdown_writes_what_was_handed_over_although_the_relay_reads_late() {
+    let (client, _events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let (mut sends, _hears) = plaintext_session(&client, &mut socket).await;
+    let taken = back_up(&mut sends).await;
+    let shutdown = tokio::spawn(async move { client.shutdown().await });
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let mut arrived = 0;
+    while let Some(Ok(message)) = timeout(PATIENCE, socket.next()).await.unwrap() {
+        arrived += usize::from(message.to_text().is_ok_and(|text| text.starts_with("{\"relayData\"")));
+    }
+    assert_eq!(arrived, taken);
+    timeout(PATIENCE, shutdown).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn time_limits_count_the_wait_for_a_connection_that_is_backed_up() {
+    let (client, _events, mut socket) = connected().await;
+    register(&mut socket).await;
+    client.registered(PATIENCE).await.unwrap();
+    let (mut sends, _hears) = plaintext_session(&client, &mut socket).await;
+    back_up(&mut sends).await;
+    // The client's own frames pile up, then the requests of its handles.
+    let peers: Vec<_> = (10..20).map(record).collect();
+    let mut waiting = tokio::task::JoinSet::new();
+    for n in 0..bounds::CONTROL_QUEUE + bounds::COMMANDS + 10 {
+        let (client, peer) = (client.clone(), peers[n % peers.len()].clone());
+        waiting.spawn(async move { client.open(&peer, 10 * PATIENCE).await });
+    }
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let limit = Duration::from_millis(500);
+    let opened = timeout(PATIENCE / 2, client.open(&record(9), limit)).await.unwrap();
+    assert_eq!(opened.unwrap_err(), SessionError::Timeout(limit));
+    let found = timeout(PATIENCE / 2, client.discover(None, limit)).await.unwrap();
+    assert_eq!(found.unwrap_err(), RelayError::Timeout(limit));
+}
+
 #[tokio::test]
 async fn a_relay_without_challenge_that_broadcasts_and_speaks_binary_serves() {
     let (client, mut events, mut socket) = connected().await;
@@ -97,17 +167,8 @@ async fn a_relay_that_does_not_read_makes_senders_wait_and_memory_stays() {
     let (client, _events, mut socket) = connected().await;
     register(&mut socket).await;
     client.registered(PATIENCE).await.unwrap();
-    let mut peer = record(2);
-    peer.wg_public_key = None;
-    let ready = async {
-        let open = hear(&mut socket, "relayOpen").await;
-        let (from, to, session) = (&open["toNodeID"], &open["fromNodeID"], &open["sessionID"]);
-        say(&mut socket, json!({"relayReady": {"fromNodeID": from, "toNodeID": to, "sessionID": session}}))
-            .await;
-    };
-    let (session, ()) = tokio::join!(client.open(&peer, PATIENCE), ready);
-    let (mut sends, _hears) = session.unwrap().split();
-    let message = Bytes::from(format!("{{\"x\":\"{}\"}}", "y".repeat(60_000)));
+    let (mut sends, _hears) = plaintext_session(&client, &mut socket).await;
+    let message = bulk();
     let mut sent = 0;
     let waits = loop {
         match timeout(Duration::from_millis(300), sends.send(message.clone())).await {
