@@ -28,6 +28,7 @@
 //! ```
 
 mod backend;
+mod carrier;
 mod core;
 mod error;
 #[cfg(feature = "io")]
@@ -35,13 +36,14 @@ mod io;
 mod view;
 
 pub use crate::core::{
-    AskId, CloseReason, Core, CoreConfig, Input, JobId, LinkId, Now, Output, PROTOCOL_VERSION, bounds,
+    AskId, CloseReason, Core, CoreConfig, Input, JobId, LinkId, Now, Output, PROTOCOL_VERSION, Way, bounds,
     passcode_hash,
 };
 pub use backend::{Backend, BackendError, ChunkStream, LoadState, ModelInfo};
+pub use carrier::{CarriedLink, Carrier, LinkError, LinkReceiver, LinkSender};
 pub use error::AskError;
 #[cfg(feature = "io")]
-pub use io::{Answer, Cluster, ClusterConfig};
+pub use io::{Answer, CarrierHost, Cluster, ClusterConfig, LinkGone, ShareNews};
 pub use view::{ClusterEvent, ClusterStatus, LinkPath, ModelView, PeerView};
 
 /// The README's example compiles.

@@ -6,12 +6,14 @@ use serde::Serialize;
 use teale_relay_client::Security;
 use teale_wire::NodeId;
 
-/// How a link reaches its peer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+/// How a link reaches its peer; the smaller, the better.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LinkPath {
     /// No link: this node itself.
     Own,
+    /// A TCP connection on the local network.
+    Lan,
     /// A relayed session.
     Relay,
 }
@@ -23,8 +25,10 @@ pub struct PeerView {
     pub node: NodeId,
     /// For people.
     pub name: String,
-    /// The link, if there is one.
+    /// The link in use, if there is one.
     pub path: Option<LinkPath>,
+    /// The ways on which it is known to be there, the best first.
+    pub paths: Vec<LinkPath>,
     /// Whether the link is sealed.
     pub encrypted: bool,
     /// Whether the peer proved its id.
@@ -127,6 +131,8 @@ pub enum ClusterEvent {
     LinkDown {
         /// With whom.
         node: NodeId,
+        /// How it went.
+        path: LinkPath,
         /// Why.
         reason: String,
     },
@@ -136,6 +142,20 @@ pub enum ClusterEvent {
         node: NodeId,
         /// Why: a [`SessionError`](teale_relay_client::SessionError) or [`WireError`](teale_wire::WireError) in words.
         reason: String,
+    },
+    /// Work in flight with a peer goes on over another link.
+    Moved {
+        /// With whom.
+        node: NodeId,
+        /// The way it goes on.
+        path: LinkPath,
+        /// Requests that moved, of ours.
+        requests: usize,
+    },
+    /// Somebody else shows this node's own id: its identity file was copied.
+    CopiedIdentity {
+        /// Where it was seen, as the carrier names places.
+        place: String,
     },
     /// A request got its slot at the own backend, or was sent to a peer for the first time.
     Started {

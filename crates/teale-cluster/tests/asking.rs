@@ -106,7 +106,13 @@ fn a_node_never_asks_itself_over_the_relay() {
     let mut world = World::new();
     let me = world.provider(1);
     let own = world.nodes[me].id;
-    world.input(me, Input::Peers(vec![record_of(own, &[MODEL, "only-in-the-list"], 1)]));
+    world.input(
+        me,
+        Input::Peers {
+            path: LinkPath::Relay,
+            records: vec![record_of(own, &[MODEL, "only-in-the-list"], 1)],
+        },
+    );
     let name = "only-in-the-list".to_owned();
     let ask = world.ask(me, teale_wire::chat::ChatRequest { model: name, ..request("1") });
     assert_eq!(world.answer(me, ask).end, Some(Err(AskError::ModelNotFound)));
@@ -386,7 +392,7 @@ fn an_empty_answer_says_who_gave_it() {
     let asker = world.consumer();
     let link = LinkId(1001);
     let (peer, path, security) = (node(77), LinkPath::Relay, world::SEALED);
-    world.input(asker, Input::Peers(vec![record_of(peer, &[MODEL], 1)]));
+    world.input(asker, Input::Peers { path: LinkPath::Relay, records: vec![record_of(peer, &[MODEL], 1)] });
     world.input(asker, Input::LinkUp { link, peer, path, security, initiator: true });
     let ask = world.ask(asker, request("0"));
     let sent = world.take(asker, link);

@@ -252,7 +252,10 @@ fn after_the_first_request_links_to_some_providers_are_kept() {
 fn a_provider_that_cannot_be_reached_is_tried_again_with_back_off() {
     let mut world = World::new();
     let asker = world.add(0, |config| config.eager_links = true);
-    world.input(asker, Input::Peers(vec![record_of(node(77), &[MODEL], 1)]));
+    world.input(
+        asker,
+        Input::Peers { path: LinkPath::Relay, records: vec![record_of(node(77), &[MODEL], 1)] },
+    );
     world.run_for(secs(300));
     let tries = world.nodes[asker].opened.len();
     assert!((5..=14).contains(&tries), "{tries} tries in five minutes");
@@ -390,10 +393,10 @@ fn a_plaintext_link_ends_when_its_peer_turns_out_to_have_a_key() {
     let me = world.consumer();
     let link = world.stranger(me, node(50));
     let mut record = record_of(node(50), &[MODEL], 1);
-    world.input(me, Input::Peers(vec![record.clone()]));
+    world.input(me, Input::Peers { path: LinkPath::Relay, records: vec![record.clone()] });
     assert!(world.nodes[me].closed.is_empty(), "a peer without a key is spoken to in plaintext");
     record.wg_public_key = Some("03".repeat(32));
-    world.input(me, Input::Peers(vec![record]));
+    world.input(me, Input::Peers { path: LinkPath::Relay, records: vec![record] });
     let later = world.stranger(me, node(50));
     let closed = [link, later].map(|link| (link, CloseReason::Plaintext));
     assert_eq!(world.nodes[me].closed, closed);
@@ -436,7 +439,7 @@ fn what_relays_say_of_peers_is_fit_for_a_terminal() {
     let me = world.consumer();
     let mut record = record_of(node(50), &[MODEL, "\u{1b}[2Jgone"], 1);
     record.display_name = "\u{1b}]0;own\u{7}ed".into();
-    world.input(me, Input::Peers(vec![record]));
+    world.input(me, Input::Peers { path: LinkPath::Relay, records: vec![record] });
     let Some(ClusterEvent::Discovered { name, models, .. }) = world.nodes[me].events.last() else {
         panic!("nobody discovered");
     };

@@ -9,6 +9,7 @@ use std::{
 
 use teale_cluster::{
     AskId, BackendError, Core, CoreConfig, Input, JobId, LinkId, LinkPath, LoadState, ModelInfo, Now, Output,
+    Way,
 };
 use teale_relay_client::Security;
 use teale_wire::{
@@ -185,7 +186,7 @@ impl World {
             14 => {
                 let peer = self.nodes[1 - side].id;
                 if std::mem::take(&mut self.nodes[side].wanted) {
-                    self.input(side, Input::OpenFailed { peer, reason: "no".into() });
+                    self.input(side, Input::OpenFailed { peer, way: Way::Any, reason: "no".into() });
                 }
             }
             _ => self.free(side),
@@ -273,7 +274,7 @@ impl World {
     fn act(&mut self, side: usize, output: Output) {
         let node = &mut self.nodes[side];
         match output {
-            Output::Open(_) => node.wanted = true,
+            Output::Open { .. } => node.wanted = true,
             Output::Close { link, rest, .. } => {
                 node.links.remove(&link);
                 for (message, dialect) in rest {
@@ -324,7 +325,7 @@ impl World {
         for side in 0..2 {
             let peer = self.nodes[1 - side].id;
             self.input(side, Input::Shutdown);
-            self.input(side, Input::OpenFailed { peer, reason: "the end".into() });
+            self.input(side, Input::OpenFailed { peer, way: Way::Any, reason: "the end".into() });
             self.free(side);
             assert!(self.nodes[side].jobs.is_empty() && self.nodes[side].asks.is_empty());
             assert!(self.nodes[side].core.is_idle());

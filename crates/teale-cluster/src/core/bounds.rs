@@ -22,11 +22,19 @@ pub const LINK_IDLE: Duration = Duration::from_secs(600);
 pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
 /// How long a hello of ours may stay unanswered.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
+/// Links kept to peers found on the local network.
+pub const LAN_LINKS: usize = 64;
+/// How long the node with the larger id waits for the other one to open the LAN link.
+pub const LAN_TURN: Duration = Duration::from_millis(500);
+/// Longest wait after a better link could not be opened.
+pub const BETTER_BACKOFF_MAX: Duration = Duration::from_secs(10);
 /// Malformed messages on one link before it is closed.
 pub const MALFORMED: u32 = 16;
 
 /// Messages waiting on one link, chunks aside; a peer that lets more pile up is cut off.
 pub const CONTROL_QUEUE: usize = 256;
+/// Messages of bulk waiting on one link.
+pub const BULK_QUEUE: usize = 2;
 /// Chunks of one request waiting on a link; its backend stream is not read meanwhile.
 pub const STREAM_WINDOW: usize = 16;
 /// So many chunks of one request waiting: the next ones are joined with the last.
@@ -59,6 +67,8 @@ pub const BEAT_CALM: Duration = Duration::from_secs(30);
 pub const NEW_LINK: Duration = Duration::from_secs(60);
 /// Time without a miss after which a link counts as calm.
 pub const CALM_AFTER: Duration = Duration::from_secs(600);
+/// Heartbeats missed on a link of the local network before routing leaves it out.
+pub const MISSED_LAN: u32 = 3;
 /// Heartbeats missed on a relayed link before routing leaves it out.
 pub const MISSED_RELAYED: u32 = 5;
 /// Heartbeats missed before the link is given up.

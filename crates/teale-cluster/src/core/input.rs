@@ -39,6 +39,25 @@ number!(
     JobId
 );
 
+/// Which ways to a peer will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// All, the best first.
+    Any,
+    /// Only those better than this one: there is a link, or a request does not need one.
+    Better(LinkPath),
+}
+
+impl Way {
+    /// Whether this way will do.
+    pub fn takes(self, path: LinkPath) -> bool {
+        match self {
+            Self::Any => true,
+            Self::Better(than) => path < than,
+        }
+    }
+}
+
 /// Something happened.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -69,6 +88,8 @@ pub enum Input {
     OpenFailed {
         /// With whom.
         peer: NodeId,
+        /// Which ways were tried, as the output said.
+        way: Way,
         /// Why.
         reason: String,
     },
@@ -99,8 +120,41 @@ pub enum Input {
         /// The carrier's limit in bytes.
         limit: usize,
     },
-    /// A relay's list of peers.
-    Peers(Vec<PeerRecord>),
+    /// News of a discovery: who is there.
+    Peers {
+        /// On which way.
+        path: LinkPath,
+        /// Who.
+        records: Vec<PeerRecord>,
+    },
+    /// A peer is not there any more on this way. A link that is up stays.
+    PeerLost {
+        /// Who.
+        peer: NodeId,
+        /// On which way.
+        path: LinkPath,
+    },
+    /// Somebody above wants a link to this peer: opens one unless there is one, or one on its way.
+    Reach {
+        /// To whom.
+        peer: NodeId,
+    },
+    /// Sends a message of model sharing to a peer, ahead of bulk, on the link in use; [`Output::ShareUnsent`] if there
+    /// is none.
+    ShareSend {
+        /// To whom.
+        peer: NodeId,
+        /// What.
+        message: ClusterMessage,
+    },
+    /// Sends a message on a link when nothing else waits there. At most [`bounds::BULK_QUEUE`](super::bounds) wait;
+    /// look at [`Core::bulk_has_room`](super::Core::bulk_has_room) first: one too many is dropped.
+    Bulk {
+        /// Where.
+        link: LinkId,
+        /// What.
+        message: ClusterMessage,
+    },
     /// The backend's models and slots, at the start and whenever they change.
     Backend {
         /// Its models.
@@ -150,7 +204,12 @@ pub enum Input {
 #[non_exhaustive]
 pub enum Output {
     /// Find a way to this peer; answered by [`Input::LinkUp`] or [`Input::OpenFailed`].
-    Open(NodeId),
+    Open {
+        /// To whom.
+        peer: NodeId,
+        /// Which ways will do.
+        way: Way,
+    },
     /// Send `rest`, then close the link. The core has forgotten it.
     Close {
         /// Which.
@@ -198,6 +257,26 @@ pub enum Output {
         /// How.
         result: Result<(), AskError>,
     },
+    /// A message of model sharing arrived.
+    Share {
+        /// Where.
+        link: LinkId,
+        /// From whom.
+        peer: NodeId,
+        /// How it came.
+        path: LinkPath,
+        /// How it was protected.
+        security: Security,
+        /// What.
+        message: ClusterMessage,
+    },
+    /// There is no link for an [`Input::ShareSend`].
+    ShareUnsent {
+        /// To whom.
+        peer: NodeId,
+    },
+    /// Another [`Input::Bulk`] may be given for this link.
+    BulkRoom(LinkId),
     /// News.
     Event(ClusterEvent),
     /// Nothing more to do until the next input, or until this moment.
@@ -216,6 +295,8 @@ pub enum CloseReason {
     NoHello,
     /// Another link to the same peer is in use.
     Duplicate,
+    /// The peer left out a piece of an answer.
+    Gap,
     /// Not used for a long time.
     Idle,
     /// The peer has not been heard of for a long time.
@@ -241,6 +322,7 @@ impl fmt::Display for CloseReason {
             Self::Version => "the peer speaks another protocol version",
             Self::NoHello => "the peer did not answer hello",
             Self::Duplicate => "another link to the same peer is in use",
+            Self::Gap => "the peer left out a piece of an answer",
             Self::Idle => "not used for a long time",
             Self::Dead => "no sign of life from the peer",
             Self::TooMany => "too many links",

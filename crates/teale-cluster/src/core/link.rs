@@ -84,7 +84,8 @@ impl Link {
 
     /// Whether routing may use it.
     pub(super) fn is_healthy(&self) -> bool {
-        self.pulse.missed() < bounds::MISSED_RELAYED
+        let most = if self.path < LinkPath::Relay { bounds::MISSED_LAN } else { bounds::MISSED_RELAYED };
+        self.pulse.missed() < most
     }
 
     /// Remembers a request of ours that ended, so that its late chunks are not strange; false when it was known.

@@ -6,8 +6,9 @@ use teale_relay_client::Security;
 use teale_wire::{ClusterMessage, Dialect, Health, Hello, NodeId, PeerRecord, ThermalLevel, WireError};
 
 use super::{
-    CloseReason, Core, LinkId, Output, bounds,
+    CloseReason, Core, LinkId, Output, Way, bounds,
     link::{Greeting, Link},
+    sharing::is_sharing,
 };
 use crate::{ClusterEvent, LinkPath};
 
@@ -25,6 +26,7 @@ impl Core {
         self.links.insert(id, Link::new(peer, path, security, initiator, now));
         if initiator && let Some(peer) = self.roster.get_mut(peer) {
             peer.opening = false;
+            peer.bettering &= path >= LinkPath::Relay;
         }
         if let Some(reason) = self.no_place(id, peer, security, initiator) {
             self.close_link(id, reason);
@@ -79,8 +81,18 @@ impl Core {
         None
     }
 
-    pub(super) fn open_failed(&mut self, peer: NodeId, reason: &str) {
+    pub(super) fn open_failed(&mut self, peer: NodeId, way: Way, reason: &str) {
         let (now, jitter) = (self.mono(), self.jitter());
+        if way != Way::Any {
+            if let Some(entry) = self.roster.get_mut(peer) {
+                entry.bettering = false;
+                entry.better.failed(now, jitter, bounds::BETTER_BACKOFF_MAX);
+                let again = entry.better.at();
+                self.wake_by(again);
+            }
+            tracing::debug!(%peer, reason, "no better link");
+            return;
+        }
         if let Some(entry) = self.roster.get_mut(peer) {
             entry.opening = false;
             entry.failed(now, jitter);
@@ -94,7 +106,7 @@ impl Core {
         if let Some(entry) = self.roster.get_mut(peer)
             && !std::mem::replace(&mut entry.opening, true)
         {
-            self.out.push_back(Output::Open(peer));
+            self.out.push_back(Output::Open { peer, way: Way::Any });
         }
     }
 
@@ -128,22 +140,68 @@ impl Core {
         }
     }
 
-    pub(super) fn peers_seen(&mut self, records: &[PeerRecord]) {
+    /// Looks for better links: to peers found on the local network there is always one. Of two nodes that find each
+    /// other at once the one with the smaller id goes first.
+    pub(super) fn open_better_links(&mut self) {
+        if self.draining {
+            return;
+        }
+        let now = self.mono();
+        let near = |link: &Link| !link.is_guest() && link.path < LinkPath::Relay;
+        let kept = self.links.iter().filter(|(_, link)| near(link)).count();
+        let opening = self.roster.iter().filter(|(_, peer)| peer.bettering).count();
+        let mut room = bounds::LAN_LINKS.saturating_sub(kept + opening);
+        let mut wake = Duration::MAX;
+        let mut wanted = Vec::new();
+        for (id, peer) in self.roster.iter() {
+            let lacks = peer.paths(now).next().is_some_and(|best| best < LinkPath::Relay)
+                && !peer.bettering
+                && !self.links.with(id).any(|(_, link)| near(link));
+            if lacks && peer.better.waits(now) {
+                wake = wake.min(peer.better.at());
+            } else if lacks && room > 0 {
+                room -= 1;
+                wanted.push(id);
+            }
+        }
+        for peer in wanted {
+            if let Some(entry) = self.roster.get_mut(peer) {
+                entry.bettering = true;
+            }
+            self.out.push_back(Output::Open { peer, way: Way::Better(LinkPath::Relay) });
+        }
+        self.wake_by(wake);
+    }
+
+    pub(super) fn peers_seen(&mut self, path: LinkPath, records: &[PeerRecord]) {
         let (now, me) = (self.mono(), self.config.node);
         for record in records.iter().filter(|record| record.node_id != me) {
+            let id = record.node_id;
             if record.wg_public_key.is_some() {
-                self.close_plaintext(record.node_id);
+                self.close_plaintext(id);
             }
             let links = &self.links;
             let is_linked = |peer| links.with(peer).any(|(_, link)| link.greeting == Greeting::Member);
-            if self.roster.discovered(record, now, is_linked)
-                && let Some(peer) = self.roster.get(record.node_id)
-            {
+            let was_there =
+                self.roster.get(id).is_some_and(|peer| peer.paths(now).any(|known| known == path));
+            let is_new = self.roster.discovered(record, path, now, is_linked);
+            let Some(peer) = self.roster.get_mut(id) else { continue };
+            if !was_there && path < LinkPath::Relay {
+                peer.better.reset(if me < id { now } else { now + bounds::LAN_TURN });
+            }
+            if is_new {
                 let (name, models) = (peer.name.clone(), peer.models.clone());
-                self.event(ClusterEvent::Discovered { node: record.node_id, name, models });
+                self.event(ClusterEvent::Discovered { node: id, name, models });
             }
         }
+        self.open_better_links();
         self.open_eager_links();
+    }
+
+    pub(super) fn peer_lost(&mut self, peer: NodeId, path: LinkPath) {
+        if let Some(entry) = self.roster.get_mut(peer) {
+            entry.lost(path);
+        }
     }
 
     /// A peer that turns out to have a key is not spoken to in plaintext any more: whoever opened such a link before
@@ -174,6 +232,7 @@ impl Core {
             ClusterMessage::InferenceChunk(chunk) => self.answer_chunk(id, chunk),
             ClusterMessage::InferenceComplete(end) => self.answer_complete(id, &end),
             ClusterMessage::InferenceError(error) => self.answer_error(id, error),
+            message if is_sharing(&message) => self.share_received(id, message),
             _ => tracing::trace!(peer = %peer, "a message without meaning here"),
         }
     }
@@ -218,6 +277,9 @@ impl Core {
         let entry = self.roster.entry(peer, now, |peer| links.has(peer));
         entry.introduced(hello, now);
         entry.reached();
+        if self.links.get(id).is_some_and(|link| link.path < LinkPath::Relay) {
+            entry.better.reset(Duration::ZERO);
+        }
         if let Some(link) = self.links.get_mut(id) {
             link.greeting = Greeting::Member;
             link.used_at = now;
@@ -234,13 +296,14 @@ impl Core {
         }
     }
 
-    /// At most one link per peer takes new requests: the one opened by the smaller node id, or the newer of two
-    /// opened by the same side. The other finishes what it has.
+    /// At most one link per peer takes new requests: the one on the best way; of two on the same way the one opened by
+    /// the smaller node id, or the newer of two opened by the same side. The other finishes what it has.
     fn settle(&mut self, id: LinkId, peer: NodeId) {
         let now = self.mono();
         let opener = |link: &Link| if link.initiator { self.config.node } else { link.peer };
-        let rank =
-            |(id, link): &(LinkId, &Link)| (link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id));
+        let rank = |(id, link): &(LinkId, &Link)| {
+            (!link.is_healthy(), link.path, link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id))
+        };
         let rivals = || self.links.with(peer).filter(|(_, link)| !link.is_guest() && link.retiring.is_none());
         let Some((keep, _)) = rivals().min_by_key(rank) else {
             return;
@@ -375,12 +438,20 @@ impl Core {
     /// Ends everything that lived on a link.
     fn bury(&mut self, link: Link, reason: String) {
         let peer = link.peer;
-        self.event(ClusterEvent::LinkDown { node: peer, reason: reason.clone() });
+        self.event(ClusterEvent::LinkDown { node: peer, path: link.path, reason: reason.clone() });
         // A link that never came to an introduction is no better than one that could not be opened.
         if link.greeting == Greeting::Sent {
             let (now, jitter) = (self.mono(), self.jitter());
             if let Some(entry) = self.roster.get_mut(peer) {
                 entry.failed(now, jitter);
+            }
+        }
+        if link.path < LinkPath::Relay {
+            let (now, jitter) = (self.mono(), self.jitter());
+            if let Some(entry) = self.roster.get_mut(peer) {
+                entry.better.failed(now, jitter, bounds::BETTER_BACKOFF_MAX);
+                let again = entry.better.at();
+                self.wake_by(again);
             }
         }
         // A link that retired in favour of this one has to serve on, also those who waited for this one.
@@ -419,7 +490,7 @@ fn link_end(link: &Link, eager: bool, now: Duration) -> Option<CloseReason> {
             (link.is_idle() && over(link.used_at, bounds::GUEST_IDLE)).then_some(CloseReason::Idle)
         }
         (Greeting::Member, None) => {
-            let unused = link.is_idle() && link.initiator && !eager;
+            let unused = link.is_idle() && link.initiator && !eager && link.path >= LinkPath::Relay;
             (unused && over(link.used_at, bounds::LINK_IDLE)).then_some(CloseReason::Idle)
         }
     }

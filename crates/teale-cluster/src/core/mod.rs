@@ -15,6 +15,7 @@ mod pulse;
 mod roster;
 mod routing;
 mod serving;
+pub(crate) mod sharing;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -25,11 +26,12 @@ use rand::{RngExt, SeedableRng, rngs::StdRng};
 use teale_wire::{AppleDate, ClusterMessage, Dialect, HardwareCapability, NodeId};
 
 use self::{
-    asking::Ask, fair_queue::FairQueue, greeting::Introduction, link::Links, roster::Roster, serving::Job,
+    asking::Ask, fair_queue::FairQueue, greeting::Introduction, link::Links, outbox::Room, roster::Roster,
+    serving::Job,
 };
 pub use self::{
     greeting::{PROTOCOL_VERSION, passcode_hash},
-    input::{AskId, CloseReason, Input, JobId, LinkId, Now, Output},
+    input::{AskId, CloseReason, Input, JobId, LinkId, Now, Output, Way},
 };
 use crate::{ClusterEvent, LoadState, ModelInfo};
 
@@ -162,11 +164,15 @@ impl Core {
                 self.link_up(link, peer, path, security, initiator);
             }
             Input::LinkDown { link, reason } => self.link_gone(link, reason),
-            Input::OpenFailed { peer, reason } => self.open_failed(peer, &reason),
+            Input::OpenFailed { peer, way, reason } => self.open_failed(peer, way, &reason),
             Input::Message { link, message, dialect } => self.message(link, message, dialect),
             Input::Malformed { link, error } => self.malformed(link, &error),
             Input::Unsendable { link, request, got, limit } => self.unsendable(link, &request, got, limit),
-            Input::Peers(records) => self.peers_seen(&records),
+            Input::Peers { path, records } => self.peers_seen(path, &records),
+            Input::PeerLost { peer, path } => self.peer_lost(peer, path),
+            Input::Reach { peer } => self.reach(peer),
+            Input::ShareSend { peer, message } => self.share_send(peer, message),
+            Input::Bulk { link, message } => self.bulk(link, message),
             Input::Backend { models, slots } => self.backend_changed(models, slots),
             Input::Chunk { job, chunk } => self.job_chunk(job, chunk),
             Input::Done { job, result } => self.job_done(job, result),
@@ -192,8 +198,10 @@ impl Core {
         let entry = self.links.get_mut(link)?;
         let taken = entry.outbox.pop()?;
         let dialect = entry.dialect;
-        if let Some(job) = taken.room {
-            self.out.push_back(Output::Pull(job));
+        match taken.room {
+            Some(Room::Stream(job)) => self.out.push_back(Output::Pull(job)),
+            Some(Room::Bulk) => self.out.push_back(Output::BulkRoom(link)),
+            None => {}
         }
         Some((taken.message, dialect))
     }
@@ -299,5 +307,6 @@ impl Core {
         let deadlines = deadlines.chain(self.asks.values().map(|ask| self.ask_deadline(ask))).chain(eager);
         let floor = now + Duration::from_millis(1);
         self.wake_at = deadlines.min().unwrap_or(now + bounds::BEAT_CALM).max(floor);
+        self.open_better_links();
     }
 }

@@ -1,4 +1,4 @@
-//! What waits to be sent on one link: control messages first, then the requests' answers in turn.
+//! What waits to be sent on one link: control messages first, then the requests' answers in turn, then bulk.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -14,12 +14,19 @@ pub(super) struct Outbox {
     control: VecDeque<ClusterMessage>,
     streams: BTreeMap<JobId, VecDeque<ClusterMessage>>,
     turn: VecDeque<JobId>,
+    bulk: VecDeque<ClusterMessage>,
 }
 
-/// A message taken out, and the request whose stream has room again.
+/// What has room again for more.
+pub(super) enum Room {
+    Stream(JobId),
+    Bulk,
+}
+
+/// A message taken out, and where room came by it.
 pub(super) struct Taken {
     pub(super) message: ClusterMessage,
-    pub(super) room: Option<JobId>,
+    pub(super) room: Option<Room>,
 }
 
 /// More control messages than [`bounds::CONTROL_QUEUE`] wait.
@@ -28,7 +35,20 @@ pub(super) struct Overfull;
 
 impl Outbox {
     pub(super) fn is_empty(&self) -> bool {
-        self.control.is_empty() && self.turn.is_empty()
+        self.control.is_empty() && self.turn.is_empty() && self.bulk.is_empty()
+    }
+
+    pub(super) fn bulk_has_room(&self) -> bool {
+        self.bulk.len() < bounds::BULK_QUEUE
+    }
+
+    /// Adds a message that waits for everything else; only after [`Outbox::bulk_has_room`].
+    pub(super) fn push_bulk(&mut self, message: ClusterMessage) {
+        if self.bulk_has_room() {
+            self.bulk.push_back(message);
+        } else {
+            tracing::error!(kind = message.kind(), "a bulk message without room is dropped");
+        }
     }
 
     /// Whether a piece of an answer, or an answer's end, still waits.
@@ -86,7 +106,10 @@ impl Outbox {
         if let Some(message) = self.control.pop_front() {
             return Some(Taken { message, room: None });
         }
-        let job = self.turn.pop_front()?;
+        let Some(job) = self.turn.pop_front() else {
+            let message = self.bulk.pop_front()?;
+            return Some(Taken { message, room: Some(Room::Bulk) });
+        };
         let stream = self.streams.get_mut(&job)?;
         let was_full = stream.len() >= bounds::STREAM_WINDOW;
         let message = stream.pop_front()?;
@@ -95,6 +118,6 @@ impl Outbox {
         } else {
             self.turn.push_back(job);
         }
-        Some(Taken { message, room: was_full.then_some(job) })
+        Some(Taken { message, room: was_full.then_some(Room::Stream(job)) })
     }
 }

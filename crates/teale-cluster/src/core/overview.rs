@@ -22,6 +22,7 @@ impl Core {
                 node,
                 name: peer.name.clone(),
                 path: link.map(|link| link.path),
+                paths: peer.paths(self.now.monotonic).collect(),
                 encrypted: link.is_some_and(|link| matches!(link.security, Security::Sealed { .. })),
                 verified: link
                     .is_some_and(|link| matches!(link.security, Security::Sealed { verified: true, .. })),

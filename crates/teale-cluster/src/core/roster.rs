@@ -1,10 +1,42 @@
-//! Everybody we have heard of: what relays say of them, what they say of themselves, what we measured.
+//! Everybody we have heard of: what carriers say of them, what they say of themselves, what we measured.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use teale_wire::{Health, Hello, NodeId, PeerRecord, ThermalLevel, limits, model_matches};
 
 use super::bounds;
+use crate::LinkPath;
+
+/// When to try again what failed.
+#[derive(Debug, Default)]
+pub(super) struct Retry {
+    failures: u32,
+    at: Duration,
+}
+
+impl Retry {
+    /// No attempt makes sense yet.
+    pub(super) fn waits(&self, now: Duration) -> bool {
+        now < self.at
+    }
+
+    /// When the next attempt makes sense.
+    pub(super) fn at(&self) -> Duration {
+        self.at
+    }
+
+    /// It failed; `jitter` is 0 … 1.
+    pub(super) fn failed(&mut self, now: Duration, jitter: f64, longest: Duration) {
+        let wait = (bounds::BACKOFF_FIRST * 2u32.pow(self.failures.min(6))).min(longest);
+        self.failures = self.failures.saturating_add(1);
+        self.at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+    }
+
+    /// It went well, or something changed: the next attempt may come at this moment.
+    pub(super) fn reset(&mut self, at: Duration) {
+        *self = Self { failures: 0, at };
+    }
+}
 
 /// A peer's own word on its state, from hello and heartbeats.
 #[derive(Debug, Clone)]
@@ -33,12 +65,17 @@ pub(super) struct Peer {
     pub(super) measured: Option<f64>,
     /// Requests of ours in flight there.
     pub(super) in_flight: usize,
-    /// Whether a relay ever named a key of it.
+    /// Whether a carrier ever named a key of it.
     pub(super) has_key: bool,
     /// Whether a link is being opened.
     pub(super) opening: bool,
-    failures: u32,
-    retry_at: Duration,
+    /// Whether a better link than the one in use is being opened.
+    pub(super) bettering: bool,
+    /// When to try for a better link again.
+    pub(super) better: Retry,
+    /// Where it is known to be, and since when that was last said.
+    paths: BTreeMap<LinkPath, Duration>,
+    retry: Retry,
     seen_at: Duration,
 }
 
@@ -63,7 +100,20 @@ impl Peer {
     }
 
     pub(super) fn backing_off(&self, now: Duration) -> bool {
-        now < self.retry_at
+        self.retry.waits(now)
+    }
+
+    /// Where it is known to be, the best way first. What relays say is good for a time, other carriers say the end.
+    pub(super) fn paths(&self, now: Duration) -> impl Iterator<Item = LinkPath> {
+        let fresh = move |(path, said): &(&LinkPath, &Duration)| {
+            **path < LinkPath::Relay || now.saturating_sub(**said) < bounds::PEER_TTL
+        };
+        self.paths.iter().filter(fresh).map(|(path, _)| *path)
+    }
+
+    /// It is not there any more.
+    pub(super) fn lost(&mut self, path: LinkPath) {
+        self.paths.remove(&path);
     }
 
     /// Tokens per second: measured, else by its own word, scaled by how far it holds itself back.
@@ -74,15 +124,12 @@ impl Peer {
 
     /// A link could not be opened; `jitter` is 0 … 1.
     pub(super) fn failed(&mut self, now: Duration, jitter: f64) {
-        let wait = (bounds::BACKOFF_FIRST * 2u32.pow(self.failures.min(6))).min(bounds::BACKOFF_MAX);
-        self.failures = self.failures.saturating_add(1);
-        self.retry_at = now + wait.mul_f64(0.75 + jitter.clamp(0.0, 1.0) / 2.0);
+        self.retry.failed(now, jitter, bounds::BACKOFF_MAX);
     }
 
     /// A link is up and introduced.
     pub(super) fn reached(&mut self) {
-        self.failures = 0;
-        self.retry_at = Duration::ZERO;
+        self.retry.reset(Duration::ZERO);
     }
 
     pub(super) fn measure(&mut self, tokens_per_second: f64) {
@@ -173,21 +220,28 @@ impl Roster {
         peer
     }
 
-    /// A relay's word on a peer; a peer with a link knows better which models it has. True when it is new.
+    /// A carrier's word on a peer; a peer with a link knows better which models it has. Only relays say what a peer
+    /// can do. True when it is new.
     pub(super) fn discovered(
         &mut self,
         record: &PeerRecord,
+        path: LinkPath,
         now: Duration,
         is_linked: impl Fn(NodeId) -> bool,
     ) -> bool {
         let is_new = !self.0.contains_key(&record.node_id);
         let linked = is_linked(record.node_id);
         let peer = self.entry(record.node_id, now, is_linked);
-        peer.name = short_name(&record.display_name);
-        peer.available = record.capabilities.is_available;
-        peer.slots = record.capabilities.max_concurrent_requests;
+        peer.paths.insert(path, now);
         peer.has_key |= record.wg_public_key.is_some();
-        if !linked {
+        if path == LinkPath::Relay || is_new {
+            peer.name = short_name(&record.display_name);
+            peer.available = record.capabilities.is_available || path != LinkPath::Relay;
+        }
+        if path == LinkPath::Relay {
+            peer.slots = record.capabilities.max_concurrent_requests;
+        }
+        if !linked && (path == LinkPath::Relay || !record.capabilities.loaded_models.is_empty()) {
             peer.set_models(&record.capabilities.loaded_models);
             peer.condition = Condition::default();
         }
@@ -199,6 +253,7 @@ impl Roster {
         self.0.retain(|id, peer| {
             peer.opening
                 || peer.in_flight > 0
+                || peer.paths.keys().any(|path| *path < LinkPath::Relay)
                 || now.saturating_sub(peer.seen_at) < bounds::PEER_TTL
                 || is_linked(*id)
         });

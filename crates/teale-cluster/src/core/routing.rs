@@ -6,7 +6,7 @@ use rand::RngExt;
 use teale_wire::{NodeId, model_matches};
 
 use super::{Core, asking::Ask, bounds};
-use crate::LoadState;
+use crate::{LinkPath, LoadState};
 
 /// A way to serve a request, with the provider's own name of the model.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,6 +48,7 @@ impl Core {
                 peer.slots.is_some_and(|slots| load >= slots.max(1) as usize),
                 load,
                 Reverse((peer.speed() * 1000.0) as u64),
+                link.map_or(LinkPath::Relay, |link| link.path),
                 link.is_none(),
                 self.rng.random::<u32>(),
             );

@@ -3,14 +3,14 @@
 use std::{collections::BTreeMap, fmt, pin::pin, sync::Arc, time::Duration};
 
 use teale_relay_client::{RelayConfig, RelayStatus};
-use teale_wire::{HardwareCapability, NodeCapabilities, NodeId, chat::ChatRequest};
+use teale_wire::{HardwareCapability, NodeCapabilities, NodeId, PeerRecord, chat::ChatRequest};
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{answer::Answer, relay::Relays, shared::Shared};
+use super::{answer::Answer, carriers::Carriers, host::CarrierHost, link, relay::Relays, shared::Shared};
 use crate::{
-    AskError, Backend, ClusterEvent, ClusterStatus, Core, CoreConfig, Input, LoadState, ModelInfo, ModelView,
-    PeerView,
+    AskError, Backend, CarriedLink, Carrier, ClusterEvent, ClusterStatus, Core, CoreConfig, Input, LinkPath,
+    LoadState, ModelInfo, ModelView, PeerView,
 };
 
 /// How often the backend's list of models is looked at.
@@ -88,6 +88,7 @@ impl Drop for Guard {
 pub struct Cluster {
     shared: Arc<Shared>,
     relays: Arc<Relays>,
+    carriers: Arc<Carriers>,
     _guard: Arc<Guard>,
 }
 
@@ -128,12 +129,39 @@ impl Cluster {
             let follow = Arc::clone(&relays).follow(Arc::clone(&shared), number, url, news);
             shared.tasks.spawn(follow);
         }
-        shared.tasks.spawn(Arc::clone(&relays).open_wanted(Arc::clone(&shared), wanted));
+        let carriers = Arc::new(Carriers::default());
+        carriers.add(Arc::clone(&relays) as Arc<dyn Carrier>);
+        shared.tasks.spawn(Arc::clone(&carriers).open_wanted(Arc::clone(&shared), wanted));
         shared.tasks.spawn(watch_backend(Arc::clone(&shared), Arc::clone(&relays), announced));
         let timer = Arc::clone(&shared);
         shared.tasks.spawn(async move { timer.run_timer().await });
         let guard = Guard { shared: Arc::clone(&shared), stop: shared.stop.clone() };
-        Self { shared, relays, _guard: Arc::new(guard) }
+        Self { shared, relays, carriers, _guard: Arc::new(guard) }
+    }
+
+    /// Adds a way to peers. It is shut down by [`Cluster::drain`], after the links.
+    pub fn add_carrier(&self, carrier: Arc<dyn Carrier>) {
+        self.carriers.add(carrier);
+    }
+
+    /// Takes in a link that a carrier brought unasked: a peer's, or one to a peer whose id was not known before.
+    pub fn adopt(&self, carried: CarriedLink) {
+        link::spawn(&self.shared, carried);
+    }
+
+    /// News of a discovery: who is there by which way.
+    pub fn peers_found(&self, records: Vec<PeerRecord>, path: LinkPath) {
+        self.host().peers_found(records, path);
+    }
+
+    /// A peer is not there any more on this way.
+    pub fn peers_lost(&self, peer: NodeId, path: LinkPath) {
+        self.host().peers_lost(peer, path);
+    }
+
+    /// What a carrier, or model sharing, holds of this cluster; it does not keep it alive.
+    pub fn host(&self) -> CarrierHost {
+        CarrierHost::new(Arc::downgrade(&self.shared))
     }
 
     /// Asks the best provider, the own backend included; retries elsewhere before the first token.
@@ -224,7 +252,7 @@ impl Cluster {
         let goodbye = async {
             self.shared.writers.close();
             self.shared.writers.wait().await;
-            self.relays.shutdown().await;
+            self.carriers.shutdown().await;
         };
         let _ = tokio::time::timeout(GOODBYE, goodbye).await;
         self.shared.stop.cancel();

@@ -3,12 +3,12 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use teale_relay_client::{RelaySession, SessionError, SessionReceiver, SessionSender};
-use teale_wire::{ClusterMessage, Dialect, RequestId, WireError};
+use teale_wire::{ClusterMessage, Dialect, NodeId, RequestId, WireError};
 use tokio::sync::{Notify, oneshot};
 
+use super::host::ShareNews;
 use super::shared::Shared;
-use crate::{Input, LinkId, LinkPath};
+use crate::{CarriedLink, Input, LinkError, LinkId, LinkReceiver, LinkSender, core::sharing::is_sharing};
 
 /// How long the last words of a closing link may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -19,49 +19,58 @@ type Rest = Vec<(ClusterMessage, Dialect)>;
 pub(super) struct LinkHandle {
     /// Something waits to be sent.
     pub(super) ready: Arc<Notify>,
-    close: oneshot::Sender<Rest>,
+    /// Room for bulk came, or the link is gone.
+    pub(super) room: Arc<Notify>,
+    close: Option<oneshot::Sender<Rest>>,
 }
 
 impl LinkHandle {
     /// Sends the last words, then closes.
-    pub(super) fn close(self, rest: Rest) {
-        let _ = self.close.send(rest); // The writer is gone already: so is the link.
+    pub(super) fn close(mut self, rest: Rest) {
+        if let Some(close) = self.close.take() {
+            let _ = close.send(rest); // The writer is gone already: so is the link.
+        }
     }
 }
 
-/// Starts the tasks of a session that is open.
-pub(super) fn spawn(shared: &Arc<Shared>, session: RelaySession, initiator: bool) {
-    let link = LinkId(shared.number());
-    let (peer, security) = (session.peer(), session.security());
-    let (sender, receiver) = session.split();
-    let ready = Arc::new(Notify::new());
-    let (close, closing) = oneshot::channel();
-    let handle = LinkHandle { ready: Arc::clone(&ready), close };
-    let path = LinkPath::Relay;
-    shared.link_up(link, handle, Input::LinkUp { link, peer, path, security, initiator });
-    shared.writers.spawn(write(Arc::clone(shared), link, sender, ready, closing));
-    shared.tasks.spawn(read(Arc::clone(shared), link, receiver));
+impl Drop for LinkHandle {
+    fn drop(&mut self) {
+        self.room.notify_waiters();
+    }
 }
 
-async fn read(shared: Arc<Shared>, link: LinkId, mut receiver: SessionReceiver) {
-    loop {
+/// Starts the tasks of a link that is open.
+pub(super) fn spawn(shared: &Arc<Shared>, carried: CarriedLink) {
+    let link = LinkId(shared.number());
+    let CarriedLink { peer, path, security, initiator, sender, receiver } = carried;
+    let (ready, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (close, closing) = oneshot::channel();
+    let handle = LinkHandle { ready: Arc::clone(&ready), room, close: Some(close) };
+    shared.link_up(link, handle, Input::LinkUp { link, peer, path, security, initiator });
+    shared.writers.spawn(write(Arc::clone(shared), link, sender, ready, closing));
+    shared.tasks.spawn(read(Arc::clone(shared), link, peer, receiver));
+}
+
+async fn read(shared: Arc<Shared>, link: LinkId, peer: NodeId, mut receiver: Box<dyn LinkReceiver>) {
+    let mut shares = false;
+    let error = loop {
         let received = tokio::select! {
             () = shared.stop.cancelled() => return,
             received = receiver.recv() => received,
         };
         let bytes = match received {
             Ok(bytes) => bytes,
-            Err(error) => return shared.link_down(link, error.to_string()),
+            Err(error) => break error,
         };
         match ClusterMessage::parse(&bytes) {
+            Ok((message, dialect)) if is_sharing(&message) => {
+                shares = true;
+                // Whoever sends more than is worked off waits here, alone.
+                let Some(place) = shared.share_place().await else { continue };
+                shared.handle_share(Input::Message { link, message, dialect }, place);
+            }
             Ok((message, dialect)) => {
-                let news = matches!(
-                    message,
-                    ClusterMessage::Hello(_)
-                        | ClusterMessage::HelloAck(_)
-                        | ClusterMessage::Heartbeat(_)
-                        | ClusterMessage::HeartbeatAck(_)
-                );
+                let news = is_news(&message);
                 shared.handle(Input::Message { link, message, dialect });
                 if news {
                     shared.changed();
@@ -69,13 +78,28 @@ async fn read(shared: Arc<Shared>, link: LinkId, mut receiver: SessionReceiver) 
             }
             Err(error) => shared.handle(Input::Malformed { link, error }),
         }
+    };
+    shared.link_down(link, error.to_string());
+    if shares && let Some(place) = shared.share_place().await {
+        place.send(ShareNews::LinkDown { link, peer });
     }
+}
+
+/// Whether a message may change who can answer.
+fn is_news(message: &ClusterMessage) -> bool {
+    matches!(
+        message,
+        ClusterMessage::Hello(_)
+            | ClusterMessage::HelloAck(_)
+            | ClusterMessage::Heartbeat(_)
+            | ClusterMessage::HeartbeatAck(_)
+    )
 }
 
 async fn write(
     shared: Arc<Shared>,
     link: LinkId,
-    mut sender: SessionSender,
+    mut sender: Box<dyn LinkSender>,
     ready: Arc<Notify>,
     mut closing: oneshot::Receiver<Rest>,
 ) {
@@ -87,7 +111,7 @@ async fn write(
                 () = ready.notified() => continue,
             }
         };
-        let mut sending = pin!(transmit(&shared, link, &mut sender, message, dialect));
+        let mut sending = pin!(transmit(&shared, link, &mut *sender, message, dialect));
         let sent = tokio::select! {
             biased;
             rest = &mut closing => {
@@ -105,7 +129,7 @@ async fn write(
     };
     let last_words = async {
         for (message, dialect) in rest {
-            if transmit(&shared, link, &mut sender, message, dialect).await.is_err() {
+            if transmit(&shared, link, &mut *sender, message, dialect).await.is_err() {
                 break;
             }
         }
@@ -118,14 +142,14 @@ async fn write(
 async fn transmit(
     shared: &Shared,
     link: LinkId,
-    sender: &mut SessionSender,
+    sender: &mut dyn LinkSender,
     message: ClusterMessage,
     dialect: Dialect,
-) -> Result<(), SessionError> {
+) -> Result<(), LinkError> {
     let sent = match message.encode(dialect) {
         Ok(bytes) => sender.send(Bytes::from(bytes)).await,
         Err(WireError::TooBig { got, limit, .. }) => {
-            Err(SessionError::TooBig { got: got.unwrap_or(usize::MAX), limit })
+            Err(LinkError::TooBig { got: got.unwrap_or(usize::MAX), limit })
         }
         Err(error) => {
             tracing::error!(%error, kind = message.kind(), "a message that cannot be written");
@@ -133,7 +157,7 @@ async fn transmit(
         }
     };
     match sent {
-        Err(SessionError::TooBig { got, limit }) => {
+        Err(LinkError::TooBig { got, limit }) => {
             tracing::warn!(got, limit, kind = message.kind(), "a message does not fit the carrier");
             if let Some(request) = request_of(&message) {
                 shared.handle(Input::Unsendable { link, request, got, limit });

@@ -1,7 +1,9 @@
-//! The tokio driver: relay sessions in, backend streams out.
+//! The tokio driver: links in, backend streams out.
 
 mod answer;
+mod carriers;
 mod cluster;
+mod host;
 mod job;
 mod link;
 mod relay;
@@ -9,3 +11,4 @@ mod shared;
 
 pub use answer::Answer;
 pub use cluster::{Cluster, ClusterConfig};
+pub use host::{CarrierHost, LinkGone, ShareNews};

@@ -6,17 +6,19 @@ use std::{
     time::Duration,
 };
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use teale_relay_client::{
     IncomingSession, RelayClient, RelayConfig, RelayEvent, RelayEvents, RelaySession, RelayStatus,
+    SessionError, SessionReceiver, SessionSender,
 };
-use teale_wire::{NodeCapabilities, NodeId, PeerRecord};
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time::Instant,
-};
+use teale_wire::{NodeCapabilities, NodeId, PeerRecord, limits};
+use tokio::{sync::Semaphore, time::Instant};
 
 use super::{link, shared::Shared};
-use crate::{ClusterEvent, Input, bounds};
+use crate::{
+    CarriedLink, Carrier, ClusterEvent, Input, LinkError, LinkPath, LinkReceiver, LinkSender, bounds,
+};
 
 /// How long opening a session may take, handshake included.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -96,10 +98,6 @@ impl Relays {
         futures_util::future::join_all(asked).await;
     }
 
-    pub(super) async fn shutdown(&self) {
-        futures_util::future::join_all(self.clients.iter().map(|(client, _)| client.shutdown())).await;
-    }
-
     fn seen(&self, shared: &Shared, relay: usize, records: Vec<PeerRecord>) {
         let now = Instant::now();
         let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,7 +109,7 @@ impl Relays {
             }
         }
         drop(listings);
-        shared.handle(Input::Peers(records));
+        shared.handle(Input::Peers { path: LinkPath::Relay, records });
         shared.changed();
     }
 
@@ -119,44 +117,6 @@ impl Relays {
         let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
         let ways = (0..self.clients.len()).filter_map(|relay| listings.get(&(peer, relay)));
         ways.map(|listing| (listing.relay, listing.record.clone())).collect()
-    }
-
-    /// Opens the links the core wants, each in a task of its own.
-    pub(super) async fn open_wanted(
-        self: Arc<Self>,
-        shared: Arc<Shared>,
-        mut wanted: mpsc::Receiver<NodeId>,
-    ) {
-        loop {
-            let peer = tokio::select! {
-                () = shared.stop.cancelled() => return,
-                peer = wanted.recv() => peer,
-            };
-            let Some(peer) = peer else { return };
-            let (relays, opener) = (Arc::clone(&self), Arc::clone(&shared));
-            shared.tasks.spawn(async move {
-                let opened = tokio::select! {
-                    () = opener.stop.cancelled() => return,
-                    opened = relays.open(peer) => opened,
-                };
-                match opened {
-                    Ok(session) => link::spawn(&opener, session, true),
-                    Err(reason) => opener.handle(Input::OpenFailed { peer, reason }),
-                }
-            });
-        }
-    }
-
-    async fn open(&self, peer: NodeId) -> Result<RelaySession, String> {
-        let mut reason = "no relay knows the peer".to_owned();
-        for (relay, record) in self.ways_to(peer) {
-            let Some((client, _)) = self.clients.get(relay) else { continue };
-            match client.open(&record, OPEN_TIMEOUT).await {
-                Ok(session) => return Ok(session),
-                Err(error) => reason = error.to_string(),
-            }
-        }
-        Err(reason)
     }
 
     /// Brings one relay's news to the core, until the relay client or the cluster ends.
@@ -207,10 +167,83 @@ impl Relays {
             };
             drop(permit);
             match accepted {
-                Ok(Ok(session)) => link::spawn(&shared, session, false),
+                Ok(Ok(session)) => link::spawn(&shared, carried(session, false)),
                 Ok(Err(error)) => tracing::debug!(%peer, %error, "a session was not accepted"),
                 Err(_) => tracing::debug!(%peer, "a handshake took too long"),
             }
         });
+    }
+}
+
+#[async_trait]
+impl Carrier for Relays {
+    fn path(&self) -> LinkPath {
+        LinkPath::Relay
+    }
+
+    fn reaches(&self, peer: NodeId) -> bool {
+        !self.ways_to(peer).is_empty()
+    }
+
+    async fn open(&self, peer: NodeId) -> Result<CarriedLink, LinkError> {
+        let mut last = LinkError::Unreachable("no relay knows the peer".into());
+        for (relay, record) in self.ways_to(peer) {
+            let Some((client, _)) = self.clients.get(relay) else { continue };
+            match client.open(&record, OPEN_TIMEOUT).await {
+                Ok(session) => return Ok(carried(session, true)),
+                Err(error) => last = error.into(),
+            }
+        }
+        Err(last)
+    }
+
+    async fn shutdown(&self) {
+        futures_util::future::join_all(self.clients.iter().map(|(client, _)| client.shutdown())).await;
+    }
+}
+
+fn carried(session: RelaySession, initiator: bool) -> CarriedLink {
+    let (peer, security) = (session.peer(), session.security());
+    let (sender, receiver) = session.split();
+    CarriedLink {
+        peer,
+        path: LinkPath::Relay,
+        security,
+        initiator,
+        sender: Box::new(Sender(Some(sender))),
+        receiver: Box::new(Receiver(receiver)),
+    }
+}
+
+/// `None` once closed.
+struct Sender(Option<SessionSender>);
+
+#[async_trait]
+impl LinkSender for Sender {
+    async fn send(&mut self, message: Bytes) -> Result<(), LinkError> {
+        let sender = self.0.as_mut().ok_or(LinkError::Closed)?;
+        sender.send(message).await.map_err(|error| match error {
+            SessionError::TooBig { got, limit } => LinkError::TooBig { got, limit },
+            error => error.into(),
+        })
+    }
+
+    fn limit(&self) -> usize {
+        limits::RELAY_PAYLOAD
+    }
+
+    fn close(&mut self) {
+        if let Some(sender) = self.0.take() {
+            sender.close();
+        }
+    }
+}
+
+struct Receiver(SessionReceiver);
+
+#[async_trait]
+impl LinkReceiver for Receiver {
+    async fn recv(&mut self) -> Result<Bytes, LinkError> {
+        Ok(self.0.recv().await?)
     }
 }

@@ -19,14 +19,15 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     answer::{AnswerBuffer, Pending, Source},
+    host::{LinkGone, ShareNews},
     job::{self, Job},
     link::LinkHandle,
 };
-use crate::{AskError, AskId, Backend, ClusterEvent, Core, Input, JobId, LinkId, Now, Output};
+use crate::{AskError, AskId, Backend, ClusterEvent, Core, Input, JobId, LinkId, Now, Output, Way};
 
 /// News a slow reader may miss.
 const EVENTS: usize = 256;
-/// Links waiting to be opened; the core opens at most one per peer, and this many peers at once are served.
+/// Links waiting to be opened; the core opens at most two per peer, and this many at once are served.
 const OPENINGS: usize = 1024;
 
 /// What a running request's task listens to.
@@ -41,7 +42,12 @@ struct State {
     jobs: HashMap<JobId, JobHandle>,
     asks: HashMap<AskId, Arc<AnswerBuffer>>,
     wake_at: Option<Duration>,
+    /// Where the message of model sharing goes that is being handled.
+    share_place: Option<SharePlace>,
 }
+
+/// A place kept in the queue of whoever shares models.
+pub(super) type SharePlace = mpsc::OwnedPermit<ShareNews>;
 
 /// One lock around the core. Held only for as long as the core computes, never across an await: whoever has an
 /// input brings it himself, and its outputs are wake-ups, so that a chunk needs no task of its own on its way.
@@ -58,8 +64,10 @@ pub(super) struct Shared {
     /// Fires at the very end.
     pub(super) stop: CancellationToken,
     pub(super) events: broadcast::Sender<ClusterEvent>,
+    /// Whoever shares models.
+    share: Mutex<Option<mpsc::Sender<ShareNews>>>,
     /// Peers to which a link is wanted.
-    openings: mpsc::Sender<NodeId>,
+    openings: mpsc::Sender<(NodeId, Way)>,
     /// The next deadline came nearer.
     pub(super) timer: Notify,
     /// Counts whatever may have changed who can answer.
@@ -72,7 +80,7 @@ impl Shared {
     pub(super) fn new(
         make: impl FnOnce(Now) -> Core,
         backend: Option<Arc<dyn Backend>>,
-    ) -> (Arc<Self>, mpsc::Receiver<NodeId>) {
+    ) -> (Arc<Self>, mpsc::Receiver<(NodeId, Way)>) {
         let (openings, wanted) = mpsc::channel(OPENINGS);
         let start = Instant::now();
         let shared = Arc::new_cyclic(|me| Self {
@@ -82,7 +90,9 @@ impl Shared {
                 jobs: HashMap::new(),
                 asks: HashMap::new(),
                 wake_at: None,
+                share_place: None,
             }),
+            share: Mutex::new(None),
             me: me.clone(),
             start,
             next: AtomicU64::new(1),
@@ -186,6 +196,54 @@ impl Shared {
         self.changed();
     }
 
+    pub(super) fn set_share(&self, share: mpsc::Sender<ShareNews>) {
+        *self.share.lock().unwrap_or_else(PoisonError::into_inner) = Some(share);
+    }
+
+    /// Waits for a place in model sharing's queue; `None` when nobody shares models.
+    pub(super) async fn share_place(&self) -> Option<SharePlace> {
+        let share = self.share.lock().unwrap_or_else(PoisonError::into_inner).clone()?;
+        tokio::select! {
+            () = self.stop.cancelled() => None,
+            place = share.reserve_owned() => place.ok(),
+        }
+    }
+
+    /// Brings a message of model sharing to the core, and from there to its place.
+    pub(super) fn handle_share(&self, input: Input, place: SharePlace) {
+        let mut state = self.lock();
+        state.share_place = Some(place);
+        state.core.handle(now(self.start), input);
+        self.drain(&mut state);
+        state.share_place = None;
+    }
+
+    pub(super) fn share_send(&self, peer: NodeId, message: ClusterMessage) -> Result<LinkId, LinkGone> {
+        let mut state = self.lock();
+        let (link, ..) = state.core.link_of(peer).ok_or(LinkGone)?;
+        state.core.handle(now(self.start), Input::ShareSend { peer, message });
+        self.drain(&mut state);
+        Ok(link)
+    }
+
+    /// Rings when there may be room for bulk, or the link is gone.
+    pub(super) fn bulk_room(&self, link: LinkId) -> Option<Arc<Notify>> {
+        self.lock().links.get(&link).map(|handle| Arc::clone(&handle.room))
+    }
+
+    /// Queues a bulk message; false when there is no room.
+    pub(super) fn bulk(&self, link: LinkId, message: &mut Option<ClusterMessage>) -> Result<bool, LinkGone> {
+        let mut state = self.lock();
+        if !state.core.bulk_has_room(link).ok_or(LinkGone)? {
+            return Ok(false);
+        }
+        if let Some(message) = message.take() {
+            state.core.handle(now(self.start), Input::Bulk { link, message });
+            self.drain(&mut state);
+        }
+        Ok(true)
+    }
+
     pub(super) fn changed(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
@@ -228,11 +286,11 @@ impl Shared {
 
     fn act(&self, state: &mut State, output: Output) {
         match output {
-            Output::Open(peer) => {
-                if let Err(error) = self.openings.try_send(peer) {
+            Output::Open { peer, way } => {
+                if let Err(error) = self.openings.try_send((peer, way)) {
                     tracing::debug!(%error, "a link cannot be opened now");
                     let reason = "too many links are being opened".to_owned();
-                    state.core.handle(now(self.start), Input::OpenFailed { peer, reason });
+                    state.core.handle(now(self.start), Input::OpenFailed { peer, way, reason });
                 }
             }
             Output::Close { link, reason, rest } => {
@@ -270,6 +328,18 @@ impl Shared {
                 }
             }
             Output::End { ask, result } => self.end(state, ask, result),
+            Output::Share { link, peer, path, security, message } => {
+                if let Some(place) = state.share_place.take() {
+                    place.send(ShareNews::Message { link, peer, path, security, message });
+                }
+            }
+            // Whoever sends finds out by itself.
+            Output::ShareUnsent { .. } => {}
+            Output::BulkRoom(link) => {
+                if let Some(handle) = state.links.get(&link) {
+                    handle.room.notify_waiters();
+                }
+            }
             Output::Event(event) => {
                 let _ = self.events.send(event); // Nobody listening is fine.
             }

@@ -8,7 +8,7 @@ use std::{
 
 use teale_cluster::{
     AskError, AskId, BackendError, CloseReason, ClusterEvent, Core, CoreConfig, Input, JobId, LinkId,
-    LinkPath, LoadState, ModelInfo, Now, Output,
+    LinkPath, LoadState, ModelInfo, Now, Output, Way,
 };
 use teale_relay_client::Security;
 use teale_wire::{
@@ -132,6 +132,7 @@ pub struct Node {
     pub most_running: usize,
     slots: usize,
     links: BTreeMap<LinkId, (usize, LinkId)>,
+    paths: BTreeMap<LinkId, LinkPath>,
     /// Links that take no more messages for now.
     pub stuck: BTreeSet<LinkId>,
     jobs: BTreeMap<JobId, Job>,
@@ -142,7 +143,7 @@ pub struct Node {
 enum Event {
     Deliver { node: usize, link: LinkId, bytes: Vec<u8> },
     Down { node: usize, link: LinkId },
-    Open { node: usize, peer: NodeId },
+    Open { node: usize, peer: NodeId, way: Way },
     Job { node: usize, job: JobId },
     Freed { node: usize, job: JobId },
     Timer { node: usize },
@@ -153,6 +154,12 @@ pub struct World {
     pub nodes: Vec<Node>,
     /// Node pairs between which messages vanish.
     pub mute: BTreeSet<(usize, usize)>,
+    /// Node pairs that share a local network, the smaller first.
+    pub lan: BTreeSet<(usize, usize)>,
+    /// Whether the relay is there for new links.
+    pub relay: bool,
+    /// The protection of new links.
+    pub security: Security,
     /// Every message, as sent: time, from, to, JSON.
     pub wire: Vec<(Duration, usize, usize, String)>,
     queue: BTreeMap<(Duration, u64), Event>,
@@ -165,6 +172,9 @@ impl World {
             now: Duration::ZERO,
             nodes: Vec::new(),
             mute: BTreeSet::new(),
+            lan: BTreeSet::new(),
+            relay: true,
+            security: SEALED,
             wire: Vec::new(),
             queue: BTreeMap::new(),
             next: 0,
@@ -197,6 +207,7 @@ impl World {
             most_running: 0,
             slots,
             links: BTreeMap::new(),
+            paths: BTreeMap::new(),
             stuck: BTreeSet::new(),
             jobs: BTreeMap::new(),
             timer: None,
@@ -222,7 +233,7 @@ impl World {
     pub fn discover(&mut self) {
         for index in 0..self.nodes.len() {
             let records = self.nodes.iter().filter(|node| node.up).map(record).collect();
-            self.input(index, Input::Peers(records));
+            self.input(index, Input::Peers { path: LinkPath::Relay, records });
         }
     }
 
@@ -252,22 +263,57 @@ impl World {
         self.nodes[index].links.keys().copied().collect()
     }
 
-    /// A link that `from` opens; both sides see it now.
+    /// The best way between two nodes at present.
+    fn way(&self, from: usize, to: usize, way: Way) -> Option<LinkPath> {
+        let lan = self.lan.contains(&(from.min(to), from.max(to))) && way.takes(LinkPath::Lan);
+        let relay = self.relay && way.takes(LinkPath::Relay);
+        if lan { Some(LinkPath::Lan) } else { relay.then_some(LinkPath::Relay) }
+    }
+
+    /// A relayed link that `from` opens; both sides see it now.
     pub fn link(&mut self, from: usize, to: usize) -> (LinkId, LinkId) {
+        self.link_by(from, to, LinkPath::Relay)
+    }
+
+    /// A link that `from` opens; both sides see it now.
+    pub fn link_by(&mut self, from: usize, to: usize, path: LinkPath) -> (LinkId, LinkId) {
         let (ours, theirs) = (LinkId(self.number()), LinkId(self.number()));
         self.nodes[from].links.insert(ours, (to, theirs));
         self.nodes[to].links.insert(theirs, (from, ours));
-        let up = |link, peer, initiator| Input::LinkUp {
-            link,
-            peer,
-            path: LinkPath::Relay,
-            security: SEALED,
-            initiator,
-        };
+        self.nodes[from].paths.insert(ours, path);
+        self.nodes[to].paths.insert(theirs, path);
+        let security = self.security;
+        let up = |link, peer, initiator| Input::LinkUp { link, peer, path, security, initiator };
         let (a, b) = (self.nodes[from].id, self.nodes[to].id);
         self.input(to, up(theirs, a, false));
         self.input(from, up(ours, b, true));
         (ours, theirs)
+    }
+
+    /// Two nodes find each other on the local network, at once or not.
+    pub fn meet(&mut self, a: usize, b: usize) {
+        self.lan.insert((a.min(b), a.max(b)));
+        for (index, other) in [(a, b), (b, a)] {
+            let mut record = record(&self.nodes[other]);
+            record.capabilities.loaded_models.clear();
+            self.input(index, Input::Peers { path: LinkPath::Lan, records: vec![record] });
+        }
+    }
+
+    /// The cable between two nodes is pulled: links on it break for both.
+    pub fn pull(&mut self, a: usize, b: usize) {
+        self.lan.remove(&(a.min(b), a.max(b)));
+        for link in self.links_by(a, LinkPath::Lan) {
+            if self.nodes[a].links.get(&link).is_some_and(|(other, _)| *other == b) {
+                self.cut(a, link);
+            }
+        }
+    }
+
+    /// The links of a node on one way.
+    pub fn links_by(&self, index: usize, path: LinkPath) -> Vec<LinkId> {
+        let node = &self.nodes[index];
+        node.links.keys().filter(|link| node.paths.get(link) == Some(&path)).copied().collect()
     }
 
     /// A link of somebody who is no core: what it hears ends up in `wire` only.
@@ -349,11 +395,12 @@ impl World {
                 self.nodes[node].links.remove(&link);
                 self.input(node, Input::LinkDown { link, reason: "cut".into() });
             }
-            Event::Open { node, peer } => {
+            Event::Open { node, peer, way } => {
                 let to = self.nodes.iter().position(|other| other.id == peer && other.up);
-                match to.filter(|_| self.nodes[node].up) {
-                    Some(to) => drop(self.link(node, to)),
-                    None => self.input(node, Input::OpenFailed { peer, reason: "not connected".into() }),
+                let path = to.filter(|_| self.nodes[node].up).and_then(|to| self.way(node, to, way));
+                match to.zip(path) {
+                    Some((to, path)) => drop(self.link_by(node, to, path)),
+                    None => self.input(node, Input::OpenFailed { peer, way, reason: "not connected".into() }),
                 }
             }
             Event::Job { node, job } => self.step(node, job),
@@ -413,9 +460,9 @@ impl World {
         let now = self.now;
         let node = &mut self.nodes[index];
         match output {
-            Output::Open(peer) => {
+            Output::Open { peer, way } => {
                 node.opened.push(peer);
-                self.schedule(DELAY, Event::Open { node: index, peer });
+                self.schedule(DELAY, Event::Open { node: index, peer, way });
             }
             Output::Close { link, reason, rest } => {
                 node.closed.push((link, reason));

@@ -116,6 +116,7 @@ fn peers_by_path(api: &Api) -> BTreeMap<&'static str, u64> {
 pub(crate) fn path_name(path: LinkPath) -> &'static str {
     match path {
         LinkPath::Own => "own",
+        LinkPath::Lan => "lan",
         LinkPath::Relay => "relay",
     }
 }

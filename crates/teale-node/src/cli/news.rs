@@ -32,7 +32,7 @@ fn line(event: &ClusterEvent) {
         ClusterEvent::LinkUp { node, security: Security::Plaintext, initiator, .. } => {
             tracing::warn!(%node, initiator, "linked in PLAINTEXT: the peer has no key, the relay can read along");
         }
-        ClusterEvent::LinkDown { node, reason } => tracing::info!(%node, reason = plain(reason), "link down"),
+        ClusterEvent::LinkDown { node, reason, .. } => tracing::info!(%node, reason = plain(reason), "link down"),
         ClusterEvent::Refused { node, reason } => tracing::warn!(%node, reason = plain(reason), "refused"),
         ClusterEvent::Served { node, model, tokens, error: None } => {
             tracing::info!(%node, model = plain(model), tokens, "served");
