@@ -33,6 +33,7 @@ mod core;
 mod error;
 #[cfg(feature = "io")]
 mod io;
+pub mod share;
 mod view;
 
 pub use crate::core::{

@@ -1,0 +1,470 @@
+//! Fetching a model from several sources at once, as a machine: messages and time in, messages and file work out.
+//!
+//! It never touches a file or a hash itself. Its promise: whatever the sources do, the result is exactly the files of one
+//! manifest, or a named error. What leaves it for the disk is always the next byte of a block that was given to
+//! that source; a block counts only after its hash was right. A source that breaks a rule is dropped, and what it was
+//! given goes to others.
+
+mod events;
+mod plan;
+mod source;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+use teale_wire::{
+    CancelReason, ClusterMessage, Extra, ModelQuery, ModelQueryResponse, ModelTransferCancel,
+    ModelTransferChunk, ModelTransferRequest, NodeId, TransferId,
+};
+
+pub use self::{
+    events::{BadBlock, Input, Output, Piece, Progress, PullError, ReceiverConfig, SourceProgress},
+    source::SourceFault,
+};
+use self::{
+    plan::Plan,
+    source::{Source, Standing},
+};
+use super::{
+    bounds,
+    manifest::{BlockRef, Manifest},
+};
+
+/// The machine. After each [`Receiver::handle`], drain [`Receiver::poll`] until [`Output::Wait`].
+#[derive(Debug)]
+pub struct Receiver {
+    config: ReceiverConfig,
+    rng: StdRng,
+    now: Duration,
+    sources: BTreeMap<NodeId, Source>,
+    plan: Option<Plan>,
+    /// Blocks a worker still has to let go of.
+    cooling: BTreeSet<(NodeId, BlockRef)>,
+    /// When the first offer came.
+    offered: Option<Duration>,
+    /// When there last was hope.
+    hope: Duration,
+    fetched: u64,
+    shown: u64,
+    finishing: bool,
+    over: bool,
+    out: VecDeque<Output>,
+}
+
+impl Receiver {
+    /// A machine at rest. `seed` makes the transfers' ids.
+    pub fn new(config: ReceiverConfig, seed: [u8; 32], now: Duration) -> Self {
+        Self {
+            config,
+            rng: StdRng::from_seed(seed),
+            now,
+            sources: BTreeMap::new(),
+            plan: None,
+            cooling: BTreeSet::new(),
+            offered: None,
+            hope: now,
+            fetched: 0,
+            shown: 0,
+            finishing: false,
+            over: false,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Takes one input. Time that goes backwards counts as standing still.
+    pub fn handle(&mut self, now: Duration, input: Input) {
+        self.now = now.max(self.now);
+        if self.over {
+            return;
+        }
+        match input {
+            Input::Tick => {}
+            Input::Found(peer) => self.found(peer),
+            Input::Lost(peer) => self.lost(peer),
+            Input::Response(peer, response) => self.response(peer, &response),
+            Input::Chunk(peer, chunk) => self.chunk(peer, *chunk),
+            Input::Complete(peer, id) => self.complete(peer, &id),
+            Input::Cancelled(peer, id, reason) => self.cancelled(peer, &id, reason.as_ref()),
+            Input::Begun(found) => self.begun(&found),
+            Input::Checked(peer, at, result) => self.checked(peer, at, result),
+            Input::Forgotten(peer, at) => {
+                if self.cooling.remove(&(peer, at))
+                    && let Some(plan) = &mut self.plan
+                {
+                    plan.give_back(at);
+                }
+            }
+            Input::Finished => self.end(Ok(())),
+            Input::StorageFailed(reason) => self.end(Err(PullError::Storage(reason))),
+        }
+        self.run_timers();
+        self.move_on();
+    }
+
+    /// The next thing to do; [`Output::Wait`] when there is nothing more.
+    pub fn poll(&mut self) -> Output {
+        self.out.pop_front().unwrap_or_else(|| Output::Wait(self.deadline()))
+    }
+
+    /// How far it is.
+    pub fn progress(&mut self) -> Progress {
+        let jobs = self.sources.values().flat_map(|source| &source.jobs);
+        let under_way: u64 = jobs.map(|job| job.got).sum();
+        let plan = self.plan.as_ref();
+        let total = plan.map_or(0, |plan| plan.manifest.total());
+        self.shown = self.shown.max(plan.map_or(0, |plan| plan.verified + under_way)).min(total);
+        let sources = self.sources.iter().map(|(node, source)| SourceProgress {
+            node: *node,
+            bytes: source.received,
+            rate: if source.transfers.is_empty() { 0.0 } else { source.speed.per_second() },
+            state: self.state(source),
+        });
+        Progress { total, done: self.shown, fetched: self.fetched, sources: sources.collect() }
+    }
+
+    fn state(&self, source: &Source) -> String {
+        let other = self.plan.as_ref().is_some_and(|plan| !source.offers(&plan.manifest));
+        match source.standing {
+            Standing::Dropped(fault) => fault.to_string(),
+            Standing::Gone => "gone".into(),
+            Standing::Without(_) => "without".into(),
+            Standing::Ready if other => "other files".into(),
+            Standing::Ready if !source.transfers.is_empty() => "fetching".into(),
+            Standing::Ready | Standing::Resting(_) | Standing::Asked(_) => "waiting".into(),
+        }
+    }
+
+    fn deadline(&self) -> Option<Duration> {
+        if self.over || self.finishing {
+            return None;
+        }
+        let sources = self.sources.values().filter_map(Source::deadline);
+        let choice = self.offered.filter(|_| self.plan.is_none()).map(|first| first + bounds::CHOICE);
+        let patience = Some(self.hope + self.patience());
+        sources.chain(choice).chain(patience).filter(|at| *at > self.now).min()
+    }
+
+    fn patience(&self) -> Duration {
+        if self.plan.is_some() { self.config.patience } else { self.config.search }
+    }
+
+    fn found(&mut self, peer: NodeId) {
+        let ask = match self.sources.get(&peer).map(|source| source.standing) {
+            None => self.sources.len() < bounds::SOURCES,
+            Some(Standing::Gone) => true,
+            Some(Standing::Without(until)) => until <= self.now,
+            Some(_) => false,
+        };
+        if ask {
+            let standing = Standing::Asked(self.now + bounds::ANSWER);
+            let now = self.now;
+            self.sources.entry(peer).or_insert_with(|| Source::new(standing, now)).standing = standing;
+            let query = ModelQuery { model_id: self.config.model.clone(), extra: Extra::new() };
+            self.out.push_back(Output::Send(peer, ClusterMessage::ModelQuery(query)));
+        }
+    }
+
+    fn lost(&mut self, peer: NodeId) {
+        self.release(peer, false);
+        if let Some(source) = self.sources.get_mut(&peer)
+            && !matches!(source.standing, Standing::Dropped(_))
+        {
+            source.standing = Standing::Gone;
+        }
+    }
+
+    fn response(&mut self, peer: NodeId, response: &ModelQueryResponse) {
+        let again = Standing::Without(self.now + bounds::ASK_AGAIN);
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        if !matches!(source.standing, Standing::Asked(_)) || response.model_id != self.config.model {
+            return; // Nobody asked, or it is an answer to somebody else's question.
+        }
+        if !response.available {
+            source.standing = again;
+            return;
+        }
+        match Manifest::check(response) {
+            Ok(manifest) => {
+                source.offer = Some(Arc::new(manifest));
+                source.standing = Standing::Ready;
+                self.offered.get_or_insert(self.now);
+            }
+            Err(error) => self.drop_source(peer, SourceFault::Manifest(error)),
+        }
+    }
+
+    fn chunk(&mut self, peer: NodeId, chunk: ModelTransferChunk) {
+        let now = self.now;
+        let (Some(source), Some(plan)) = (self.sources.get_mut(&peer), &self.plan) else { return };
+        if matches!(source.standing, Standing::Dropped(_)) {
+            return;
+        }
+        let Some(index) = source.transfers.iter().position(|transfer| transfer.id == chunk.transfer_id)
+        else {
+            if !source.ended.contains(&chunk.transfer_id) {
+                self.drop_source(peer, SourceFault::Unasked);
+            }
+            return;
+        };
+        let fits = source.take(index, &chunk, &plan.manifest);
+        self.fetched += chunk.data.decoded_len().unwrap_or(0) as u64;
+        let Some((at, length, is_last)) = fits else {
+            return self.drop_source(peer, SourceFault::Wrong);
+        };
+        source.received += length;
+        source.heard = now;
+        source.speed.add(length, now);
+        self.out.push_back(Output::Write(Piece {
+            peer,
+            at,
+            offset: chunk.offset,
+            data: chunk.data,
+            is_last,
+        }));
+    }
+
+    fn complete(&mut self, peer: NodeId, id: &TransferId) {
+        // After its last byte a transfer is not open any more: one that is has not had all of them.
+        if self
+            .sources
+            .get(&peer)
+            .is_some_and(|source| source.transfers.iter().any(|transfer| transfer.id == *id))
+        {
+            self.drop_source(peer, SourceFault::Wrong);
+        }
+    }
+
+    fn cancelled(&mut self, peer: NodeId, id: &TransferId, reason: Option<&CancelReason>) {
+        let Some(source) = self.sources.get(&peer) else { return };
+        if !source.transfers.iter().any(|transfer| transfer.id == *id) {
+            return;
+        }
+        let standing = match reason {
+            Some(CancelReason::Failed) => return self.drop_source(peer, SourceFault::Failed),
+            Some(CancelReason::NotFound | CancelReason::NotAllowed) => {
+                Standing::Without(self.now + bounds::ASK_AGAIN)
+            }
+            _ => Standing::Resting(self.now + bounds::REST),
+        };
+        self.release(peer, true);
+        if let Some(source) = self.sources.get_mut(&peer) {
+            source.standing = standing;
+        }
+    }
+
+    fn begun(&mut self, found: &BTreeSet<BlockRef>) {
+        if let Some(plan) = self.plan.as_mut().filter(|plan| !plan.begun) {
+            plan.begin(found);
+        }
+    }
+
+    fn checked(&mut self, peer: NodeId, at: BlockRef, result: Result<(), BadBlock>) {
+        let (Some(plan), Some(source)) = (&mut self.plan, self.sources.get_mut(&peer)) else { return };
+        let had = source.jobs.iter().any(|job| job.at == at);
+        let cooled = self.cooling.contains(&(peer, at));
+        if !had && !cooled {
+            return;
+        }
+        source.jobs.retain(|job| job.at != at);
+        match result {
+            Ok(()) => {
+                self.cooling.remove(&(peer, at));
+                source.stalls = 0;
+                plan.done(at);
+            }
+            Err(BadBlock) => {
+                if had {
+                    self.forget(peer, at);
+                }
+                self.drop_source(peer, SourceFault::Corrupt);
+            }
+        }
+    }
+
+    fn forget(&mut self, peer: NodeId, at: BlockRef) {
+        self.cooling.insert((peer, at));
+        self.out.push_back(Output::Forget(peer, at));
+    }
+
+    /// Takes back everything a source was given.
+    fn release(&mut self, peer: NodeId, tell: bool) {
+        let Some(source) = self.sources.get_mut(&peer) else { return };
+        let transfers = std::mem::take(&mut source.transfers);
+        let jobs = std::mem::take(&mut source.jobs);
+        for transfer in transfers {
+            source.remember(transfer.id.clone());
+            if tell {
+                let cancel =
+                    ModelTransferCancel { transfer_id: transfer.id, reason: None, extra: Extra::new() };
+                self.out.push_back(Output::Send(peer, ClusterMessage::ModelTransferCancel(cancel)));
+            }
+        }
+        for job in jobs {
+            self.forget(peer, job.at);
+        }
+    }
+
+    fn drop_source(&mut self, peer: NodeId, fault: SourceFault) {
+        self.release(peer, true);
+        if let Some(source) = self.sources.get_mut(&peer)
+            && !matches!(source.standing, Standing::Dropped(_))
+        {
+            source.standing = Standing::Dropped(fault);
+            self.out.push_back(Output::Dropped(peer, fault));
+        }
+    }
+
+    fn run_timers(&mut self) {
+        let now = self.now;
+        let due = |source: &Source| source.deadline().is_some_and(|at| at <= now);
+        let due: Vec<NodeId> =
+            self.sources.iter().filter(|(_, source)| due(source)).map(|(peer, _)| *peer).collect();
+        for peer in due {
+            let Some(source) = self.sources.get_mut(&peer) else { continue };
+            match source.standing {
+                Standing::Asked(_) => source.standing = Standing::Without(now + bounds::ASK_AGAIN),
+                Standing::Resting(_) => {
+                    source.standing = Standing::Ready;
+                    source.heard = now;
+                }
+                Standing::Without(_) => self.found(peer),
+                Standing::Ready => {
+                    source.stalls += 1;
+                    if source.stalls >= bounds::STALLS {
+                        self.drop_source(peer, SourceFault::Stalled);
+                        continue;
+                    }
+                    self.release(peer, true);
+                    if let Some(source) = self.sources.get_mut(&peer) {
+                        source.standing = Standing::Resting(now + bounds::REST);
+                    }
+                }
+                Standing::Gone | Standing::Dropped(_) => {}
+            }
+        }
+    }
+
+    /// Does whatever has become possible: choose, ask for more, finish, give up.
+    fn move_on(&mut self) {
+        if self.over || self.finishing {
+            return;
+        }
+        if self.plan.is_none() {
+            self.choose();
+        }
+        let has_hope = |source: &Source| match &self.plan {
+            Some(plan) => source.has_hope() && (source.offer.is_none() || source.offers(&plan.manifest)),
+            None => source.has_hope(),
+        };
+        if self.sources.values().any(has_hope) || self.plan.as_ref().is_some_and(|plan| !plan.begun) {
+            self.hope = self.now;
+        }
+        if self.plan.as_ref().is_some_and(Plan::is_complete) {
+            self.finishing = true;
+            for peer in self.sources.keys().copied().collect::<Vec<_>>() {
+                self.release(peer, true);
+            }
+            self.out.push_back(Output::Finish);
+            return;
+        }
+        self.ask_for_more();
+        let out_of_patience = self.now >= self.hope + self.patience();
+        if self.hope < self.now && !self.change_plan(out_of_patience) && out_of_patience {
+            let is_dropped = |source: &&Source| matches!(source.standing, Standing::Dropped(_));
+            let dropped = self.sources.values().filter(is_dropped).count();
+            let nobody = self.plan.is_none() && dropped == 0;
+            self.end(Err(if nobody { PullError::NotFound } else { PullError::NoSource { dropped } }));
+        }
+    }
+
+    /// Chooses what most sources offer; what was begun before comes first.
+    fn choose(&mut self) {
+        let Some(first) = self.offered else { return };
+        let waiting = self.sources.values().any(|source| matches!(source.standing, Standing::Asked(_)));
+        if waiting && self.now < first + bounds::CHOICE {
+            return;
+        }
+        let offers: Vec<&Arc<Manifest>> = self
+            .sources
+            .values()
+            .filter(|source| source.is_ready())
+            .filter_map(|source| source.offer.as_ref())
+            .collect();
+        let known = |offer: &Manifest| self.config.begun.as_ref().is_some_and(|begun| begun.agrees(offer));
+        let votes = |offer: &Manifest| offers.iter().filter(|other| other.agrees(offer)).count();
+        let Some(best) = offers.iter().max_by_key(|offer| (known(offer), votes(offer))) else { return };
+        let best = Arc::clone(best);
+        self.begin(best);
+    }
+
+    fn begin(&mut self, manifest: Arc<Manifest>) {
+        self.cooling.clear();
+        self.shown = 0;
+        self.out.push_back(Output::Begin(Arc::clone(&manifest)));
+        self.plan = Some(Plan::new(manifest));
+    }
+
+    /// Turns to what other sources offer, when all that offered the chosen files were dropped for what they sent, or
+    /// are gone for too long.
+    fn change_plan(&mut self, out_of_patience: bool) -> bool {
+        let Some(plan) = &self.plan else { return false };
+        let ours = || self.sources.values().filter(|source| source.offers(&plan.manifest));
+        if !out_of_patience && ours().any(|source| !matches!(source.standing, Standing::Dropped(_))) {
+            return false;
+        }
+        let other = self.sources.values().find(|source| source.is_ready() && !source.offers(&plan.manifest));
+        let Some(manifest) = other.and_then(|source| source.offer.clone()) else { return false };
+        for peer in self.sources.keys().copied().collect::<Vec<_>>() {
+            self.release(peer, true);
+        }
+        self.hope = self.now;
+        self.begin(manifest);
+        true
+    }
+
+    /// Opens requests wherever there is room.
+    fn ask_for_more(&mut self) {
+        let Some(plan) = self.plan.as_mut().filter(|plan| plan.begun) else { return };
+        let mut busy = self.sources.values().filter(|source| !source.jobs.is_empty()).count();
+        for (peer, source) in &mut self.sources {
+            if !source.is_ready() || !source.offers(&plan.manifest) {
+                continue;
+            }
+            if source.jobs.is_empty() {
+                if busy >= bounds::FETCHING || !plan.has_free() {
+                    continue;
+                }
+                busy += 1;
+                source.heard = self.now;
+            }
+            while source.has_room() {
+                let id = TransferId::from_random(self.rng.random());
+                let Some(range) = source.next_range(plan, id.clone()) else { break };
+                if source.transfers.len() == 1 {
+                    source.heard = self.now;
+                }
+                let request = ModelTransferRequest {
+                    transfer_id: id,
+                    model_id: plan.manifest.model().to_owned(),
+                    resume: Vec::new(),
+                    range: Some(range),
+                    extra: Extra::new(),
+                };
+                let request = ClusterMessage::ModelTransferRequest(Box::new(request));
+                self.out.push_back(Output::Send(*peer, request));
+            }
+        }
+    }
+
+    fn end(&mut self, result: Result<(), PullError>) {
+        for peer in self.sources.keys().copied().collect::<Vec<_>>() {
+            self.release(peer, true);
+        }
+        self.over = true;
+        self.out.push_back(Output::End(result));
+    }
+}
