@@ -36,6 +36,8 @@ const KEPT: &[(&str, &[&str])] = &[
     ("snow", &["teale-noise"]),
     ("ring", &["teale-noise"]),
     ("tokio-tungstenite", &["teale-relay-client"]),
+    ("mdns-sd", &["teale-cluster"]),
+    ("if-addrs", &["teale-cluster"]),
     ("llama-cpp-2", &["teale-infer"]),
     ("minijinja", &["teale-infer"]),
     ("axum", &["teale-node"]),

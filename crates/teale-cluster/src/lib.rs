@@ -33,6 +33,7 @@ mod core;
 mod error;
 #[cfg(feature = "io")]
 mod io;
+pub mod lan;
 pub mod share;
 mod view;
 

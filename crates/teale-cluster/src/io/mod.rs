@@ -5,6 +5,8 @@ mod carriers;
 mod cluster;
 mod host;
 mod job;
+#[cfg(feature = "lan")]
+mod lan;
 mod link;
 mod relay;
 mod shared;
@@ -12,3 +14,5 @@ mod shared;
 pub use answer::Answer;
 pub use cluster::{Cluster, ClusterConfig};
 pub use host::{CarrierHost, LinkGone, ShareNews};
+#[cfg(feature = "lan")]
+pub use lan::{Lan, LanConfig, LanStartError};

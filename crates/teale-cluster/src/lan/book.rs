@@ -1,0 +1,168 @@
+//! Who was found on the network, and where.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+};
+
+use teale_identity::NodeId;
+
+use super::{Advertisement, Target, bounds, dial_order};
+
+/// What a new record changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum News {
+    /// A peer not known before.
+    New(NodeId),
+    /// A known peer; its record or addresses may have changed.
+    Known(NodeId),
+    /// No room for it.
+    Full,
+}
+
+#[derive(Debug, Clone)]
+struct Found {
+    advertisement: Advertisement,
+    addresses: Vec<SocketAddr>,
+}
+
+/// Service instances by their full name, and where peers were reached. At most [`bounds::FOUND`] instances.
+#[derive(Debug, Default)]
+pub struct Book {
+    found: BTreeMap<String, Found>,
+    worked: HashMap<NodeId, SocketAddr>,
+}
+
+impl Book {
+    /// A service was resolved.
+    pub fn found(
+        &mut self,
+        instance: &str,
+        advertisement: Advertisement,
+        mut addresses: Vec<SocketAddr>,
+    ) -> News {
+        addresses.sort_unstable();
+        addresses.dedup();
+        addresses.truncate(bounds::ADDRESSES);
+        let peer = advertisement.id();
+        if self.found.len() >= bounds::FOUND && !self.found.contains_key(instance) {
+            return News::Full;
+        }
+        let is_new = !self.knows(peer);
+        self.found.insert(instance.to_owned(), Found { advertisement, addresses });
+        if is_new { News::New(peer) } else { News::Known(peer) }
+    }
+
+    /// A service said goodbye, or its record ran out: the peer, if no other instance names it.
+    pub fn lost(&mut self, instance: &str) -> Option<NodeId> {
+        let peer = self.found.remove(instance)?.advertisement.id();
+        (!self.knows(peer)).then_some(peer)
+    }
+
+    /// A connection to the peer worked at this address.
+    pub fn worked(&mut self, peer: NodeId, address: SocketAddr) {
+        if self.worked.len() >= bounds::FOUND && !self.worked.contains_key(&peer) {
+            let gone = self.worked.keys().find(|peer| !self.knows(**peer)).copied();
+            match gone {
+                Some(gone) => self.worked.remove(&gone),
+                None => return,
+            };
+        }
+        self.worked.insert(peer, address);
+    }
+
+    /// Whether somebody advertises this peer.
+    pub fn knows(&self, peer: NodeId) -> bool {
+        self.found.values().any(|found| found.advertisement.id() == peer)
+    }
+
+    /// Where to dial a peer, in this order.
+    pub fn ways(&self, peer: NodeId) -> Vec<SocketAddr> {
+        let of_peer = self.found.values().filter(|found| found.advertisement.id() == peer);
+        let addresses: Vec<_> = of_peer.flat_map(|found| found.addresses.iter().copied()).collect();
+        dial_order(&addresses, self.worked.get(&peer).copied())
+    }
+
+    /// What to say when dialling it.
+    pub fn target(&self, peer: NodeId) -> Option<Target> {
+        let advertisement = self.advertisement(peer)?;
+        Some(match advertisement.node {
+            Some(node) => Target::Node { node, wg: advertisement.wg.map(|wg| wg.to_hex()) },
+            None => Target::Device(advertisement.id()),
+        })
+    }
+
+    /// What it says of itself; with a key, if any of its instances names one.
+    pub fn advertisement(&self, peer: NodeId) -> Option<&Advertisement> {
+        let of_peer = || self.found.values().map(|found| &found.advertisement).filter(|a| a.id() == peer);
+        of_peer().find(|advertisement| advertisement.wg.is_some()).or_else(|| of_peer().next())
+    }
+
+    /// Everybody found.
+    pub fn peers(&self) -> Vec<NodeId> {
+        let mut peers: Vec<_> = self.found.values().map(|found| found.advertisement.id()).collect();
+        peers.sort_unstable();
+        peers.dedup();
+        peers
+    }
+
+    /// Instances known.
+    pub fn len(&self) -> usize {
+        self.found.len()
+    }
+
+    /// Whether nobody was found.
+    pub fn is_empty(&self) -> bool {
+        self.found.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn record(node: u8, wg: bool) -> Advertisement {
+        Advertisement {
+            device_id: "d".into(),
+            chip: String::new(),
+            ram_gb: None,
+            node: Some(NodeId::from_bytes([node; 32])),
+            wg: wg.then_some(teale_identity::X25519Public([9; 32])),
+        }
+    }
+
+    fn at(port: u16) -> SocketAddr {
+        SocketAddr::from(([10, 0, 0, 1], port))
+    }
+
+    #[test]
+    fn a_peer_is_lost_with_its_last_instance() {
+        let (mut book, peer) = (Book::default(), NodeId::from_bytes([1; 32]));
+        assert_eq!(book.found("a", record(1, false), vec![at(1)]), News::New(peer));
+        assert_eq!(book.found("a", record(1, false), vec![at(2)]), News::Known(peer));
+        assert_eq!(book.found("b", record(1, true), vec![at(3)]), News::Known(peer));
+        assert_eq!(book.ways(peer), [at(2), at(3)]);
+        assert!(matches!(book.target(peer), Some(Target::Node { wg: Some(_), .. })));
+        book.worked(peer, at(3));
+        assert_eq!(book.ways(peer), [at(3), at(2)]);
+        assert_eq!(book.lost("b"), None);
+        assert_eq!(book.lost("a"), Some(peer));
+        assert_eq!(book.lost("a"), None);
+        assert!(book.target(peer).is_none() && book.is_empty());
+    }
+
+    #[test]
+    fn instances_are_bounded() {
+        let mut book = Book::default();
+        for number in 0..bounds::FOUND {
+            assert_ne!(book.found(&number.to_string(), record(1, false), vec![at(1)]), News::Full);
+        }
+        assert_eq!(book.found("more", record(2, false), vec![at(1)]), News::Full);
+        assert!(
+            matches!(book.found("0", record(1, false), vec![at(2)]), News::Known(_)),
+            "a known one stays"
+        );
+    }
+}
