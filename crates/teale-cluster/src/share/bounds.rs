@@ -18,11 +18,11 @@ pub const CHUNK_RELAYED: u64 = 48 << 10;
 /// Bytes of the smallest chunk taken, a range's last one aside. A peer that sends less wastes our time.
 pub const CHUNK_MIN: u64 = 4 << 10;
 
-/// Bytes asked of a source at once: 8 MiB.
-pub const RANGE: u64 = 8 << 20;
+/// Bytes asked of a source at once: 2 MiB.
+pub const RANGE: u64 = 2 << 20;
 /// Requests a source may have open.
 pub const REQUESTS: usize = 4;
-/// Bytes a source may have open beyond its first request: 4 MiB.
+/// Bytes a source may have open, or waiting for the disk, beyond its first two requests: 4 MiB.
 pub const WINDOW: u64 = 4 << 20;
 /// The part of a second of a source's speed that it may have open.
 pub const WINDOW_SECONDS: f64 = 0.5;
@@ -30,6 +30,8 @@ pub const WINDOW_SECONDS: f64 = 0.5;
 pub const SOURCES: usize = 16;
 /// Sources that are fetched from at once; with [`WINDOW`] and [`RANGE`] it bounds a pull's memory.
 pub const FETCHING: usize = 4;
+/// Pieces of one source that wait for the disk: as many of the smallest as fit [`WINDOW`] and the requests.
+pub const PIECES: usize = ((WINDOW + (REQUESTS as u64 + 1) * RANGE) / CHUNK_MIN) as usize;
 /// Ended transfers remembered per source, so that late chunks are told from unasked ones.
 pub const ENDED: usize = 64;
 

@@ -217,6 +217,13 @@ impl FileEntry {
         self.states.len() as u32 + 1
     }
 
+    /// Whether its blocks have the size that [`block_size`] makes of its own.
+    pub fn has_our_blocks(&self) -> bool {
+        self.size == 0
+            || self.block_size == block_size(self.size)
+            || (self.states.is_empty() && self.size <= bounds::BLOCK)
+    }
+
     /// The values of the chain, as they are kept on disk.
     pub fn states(&self) -> &[State] {
         &self.states

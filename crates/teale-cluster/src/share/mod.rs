@@ -11,7 +11,7 @@ pub use digest::{Chain, FIRST, State};
 pub use manifest::{Block, BlockRef, FileEntry, Manifest, ManifestError, block_size};
 pub use names::{NameError, check_file_name, folder_model, model_folder};
 pub use receiver::{
-    BadBlock, Input, Output, Piece, Progress, PullError, Receiver, ReceiverConfig, SourceFault,
+    BadBlock, Input, Output, PREPARING, Piece, Progress, PullError, Receiver, ReceiverConfig, SourceFault,
     SourceProgress,
 };
 pub use sender::{Offered, Sender, SenderConfig, SenderInput, SenderOutput};

@@ -34,6 +34,8 @@ pub enum Input {
     Cancelled(NodeId, TransferId, Option<CancelReason>),
     /// The folder of [`Output::Begin`] is ready; these blocks are there already, and right.
     Begun(BTreeSet<BlockRef>),
+    /// So many bytes of [`Output::Write`] of this source are written.
+    Written(NodeId, u64),
     /// A block whose last piece was written: whether it is right.
     Checked(NodeId, BlockRef, Result<(), BadBlock>),
     /// Nothing of [`Output::Forget`] is under way any more.

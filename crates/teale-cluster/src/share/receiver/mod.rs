@@ -34,11 +34,16 @@ use super::{
     manifest::{BlockRef, Manifest},
 };
 
+/// A field of `modelQueryResponse`, ours: the peer has the model and computes its hashes; ask again soon.
+pub const PREPARING: &str = "preparing";
+
 /// The machine. After each [`Receiver::handle`], drain [`Receiver::poll`] until [`Output::Wait`].
 #[derive(Debug)]
 pub struct Receiver {
     config: ReceiverConfig,
     rng: StdRng,
+    /// What the ids of its transfers begin with.
+    tag: u32,
     now: Duration,
     sources: BTreeMap<NodeId, Source>,
     plan: Option<Plan>,
@@ -56,11 +61,12 @@ pub struct Receiver {
 }
 
 impl Receiver {
-    /// A machine at rest. `seed` makes the transfers' ids.
-    pub fn new(config: ReceiverConfig, seed: [u8; 32], now: Duration) -> Self {
+    /// A machine at rest. `seed` makes the transfers' ids, which are UUIDs; their first eight digits are `tag`.
+    pub fn new(config: ReceiverConfig, seed: [u8; 32], tag: u32, now: Duration) -> Self {
         Self {
             config,
             rng: StdRng::from_seed(seed),
+            tag,
             now,
             sources: BTreeMap::new(),
             plan: None,
@@ -90,6 +96,11 @@ impl Receiver {
             Input::Complete(peer, id) => self.complete(peer, &id),
             Input::Cancelled(peer, id, reason) => self.cancelled(peer, &id, reason.as_ref()),
             Input::Begun(found) => self.begun(&found),
+            Input::Written(peer, bytes) => {
+                if let Some(source) = self.sources.get_mut(&peer) {
+                    source.unwritten = source.unwritten.saturating_sub(bytes);
+                }
+            }
             Input::Checked(peer, at, result) => self.checked(peer, at, result),
             Input::Forgotten(peer, at) => {
                 if self.cooling.remove(&(peer, at))
@@ -134,6 +145,7 @@ impl Receiver {
             Standing::Without(_) => "without".into(),
             Standing::Ready if other => "other files".into(),
             Standing::Ready if !source.transfers.is_empty() => "fetching".into(),
+            Standing::Preparing(_) => "hashing its files".into(),
             Standing::Ready | Standing::Resting(_) | Standing::Asked(_) => "waiting".into(),
         }
     }
@@ -156,7 +168,7 @@ impl Receiver {
         let ask = match self.sources.get(&peer).map(|source| source.standing) {
             None => self.sources.len() < bounds::SOURCES,
             Some(Standing::Gone) => true,
-            Some(Standing::Without(until)) => until <= self.now,
+            Some(Standing::Without(until) | Standing::Preparing(until)) => until <= self.now,
             Some(_) => false,
         };
         if ask {
@@ -184,7 +196,8 @@ impl Receiver {
             return; // Nobody asked, or it is an answer to somebody else's question.
         }
         if !response.available {
-            source.standing = again;
+            let preparing = response.extra.get(PREPARING).is_some_and(|value| *value == true);
+            source.standing = if preparing { Standing::Preparing(self.now + bounds::REST) } else { again };
             return;
         }
         match Manifest::check(response) {
@@ -216,6 +229,7 @@ impl Receiver {
             return self.drop_source(peer, SourceFault::Wrong);
         };
         source.received += length;
+        source.unwritten += length;
         source.heard = now;
         source.speed.add(length, now);
         self.out.push_back(Output::Write(Piece {
@@ -331,7 +345,7 @@ impl Receiver {
                     source.standing = Standing::Ready;
                     source.heard = now;
                 }
-                Standing::Without(_) => self.found(peer),
+                Standing::Without(_) | Standing::Preparing(_) => self.found(peer),
                 Standing::Ready => {
                     source.stalls += 1;
                     if source.stalls >= bounds::STALLS {
@@ -442,7 +456,9 @@ impl Receiver {
                 source.heard = self.now;
             }
             while source.has_room() {
-                let id = TransferId::from_random(self.rng.random());
+                let mut random: [u8; 16] = self.rng.random();
+                random[..4].copy_from_slice(&self.tag.to_be_bytes());
+                let id = TransferId::from_random(random);
                 let Some(range) = source.next_range(plan, id.clone()) else { break };
                 if source.transfers.len() == 1 {
                     source.heard = self.now;

@@ -42,6 +42,8 @@ pub enum SourceFault {
 pub(super) enum Standing {
     /// A query is under way, until then.
     Asked(Duration),
+    /// It computes its hashes; to be asked again then.
+    Preparing(Duration),
     /// It offers what is fetched, or what may be chosen.
     Ready,
     /// The same, later.
@@ -85,6 +87,8 @@ pub(super) struct Source {
     pub(super) ended: VecDeque<TransferId>,
     /// Bytes that came from it.
     pub(super) received: u64,
+    /// Of them not yet on the disk.
+    pub(super) unwritten: u64,
     pub(super) heard: Duration,
     pub(super) stalls: u32,
     pub(super) speed: Speed,
@@ -99,6 +103,7 @@ impl Source {
             transfers: Vec::new(),
             ended: VecDeque::new(),
             received: 0,
+            unwritten: 0,
             heard: now,
             stalls: 0,
             speed: Speed::new(now),
@@ -111,7 +116,10 @@ impl Source {
 
     /// Whether something may still come of it.
     pub(super) fn has_hope(&self) -> bool {
-        matches!(self.standing, Standing::Asked(_) | Standing::Ready | Standing::Resting(_))
+        matches!(
+            self.standing,
+            Standing::Asked(_) | Standing::Preparing(_) | Standing::Ready | Standing::Resting(_)
+        )
     }
 
     pub(super) fn offers(&self, manifest: &Manifest) -> bool {
@@ -123,10 +131,14 @@ impl Source {
         self.transfers.iter().map(|transfer| transfer.end - transfer.next).sum()
     }
 
-    /// Whether another request may be opened.
+    /// Whether another request may be opened: a few, and no more bytes than come in half a second; none while the disk
+    /// does not keep up.
     pub(super) fn has_room(&self) -> bool {
+        if self.unwritten >= bounds::WINDOW || self.transfers.len() >= bounds::REQUESTS {
+            return false;
+        }
         let window = (self.speed.per_second() * bounds::WINDOW_SECONDS).clamp(0.0, bounds::WINDOW as f64);
-        self.transfers.len() < 2 || (self.transfers.len() < bounds::REQUESTS && (self.open() as f64) < window)
+        self.transfers.len() < 2 || ((self.open() + self.unwritten) as f64) < window
     }
 
     pub(super) fn remember(&mut self, id: TransferId) {
@@ -139,7 +151,10 @@ impl Source {
     /// When something has to be done about it.
     pub(super) fn deadline(&self) -> Option<Duration> {
         match self.standing {
-            Standing::Asked(until) | Standing::Resting(until) | Standing::Without(until) => Some(until),
+            Standing::Asked(until)
+            | Standing::Preparing(until)
+            | Standing::Resting(until)
+            | Standing::Without(until) => Some(until),
             Standing::Ready if !self.transfers.is_empty() => Some(self.heard + bounds::STALL),
             Standing::Ready | Standing::Gone | Standing::Dropped(_) => None,
         }
