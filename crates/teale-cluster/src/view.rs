@@ -143,14 +143,12 @@ pub enum ClusterEvent {
         /// Why: a [`SessionError`](teale_relay_client::SessionError) or [`WireError`](teale_wire::WireError) in words.
         reason: String,
     },
-    /// Work in flight with a peer goes on over another link.
+    /// A request of ours goes on over another link.
     Moved {
         /// With whom.
         node: NodeId,
         /// The way it goes on.
         path: LinkPath,
-        /// Requests that moved, of ours.
-        requests: usize,
     },
     /// Somebody else shows this node's own id: its identity file was copied.
     CopiedIdentity {

@@ -245,6 +245,7 @@ fn a_provider_that_dies_after_the_first_token_is_an_error_at_once() {
     assert!(matches!(answer.end, Some(Err(AskError::LinkLost(_)))), "{:?}", answer.end);
     assert!(answer.ended_at - at < ms(100));
     assert!(whole(100).starts_with(&answer.text()));
+    world.run_for(teale_cluster::bounds::DETACHED_ALONE);
     assert_eq!(world.nodes[index].core.status().slots_busy, 0);
     let _ = provider;
 }

@@ -41,10 +41,10 @@ pub use apple_date::AppleDate;
 pub use capabilities::{HardwareCapability, NodeCapabilities};
 pub use cluster::{
     CancelReason, ChunkData, ClusterMessage, DeviceInfo, Dialect, ErrorCode, FileRange, Health, Hello,
-    InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest, LoadModel,
-    ModelFile, ModelLoadError, ModelLoaded, ModelOffer, ModelQuery, ModelQueryResponse, ModelTransferCancel,
-    ModelTransferChunk, ModelTransferComplete, ModelTransferRequest, NodeQuery, NotBase64, ResumePoint,
-    ThermalLevel,
+    InferenceAck, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
+    InferenceResume, LoadModel, ModelFile, ModelLoadError, ModelLoaded, ModelOffer, ModelQuery,
+    ModelQueryResponse, ModelTransferCancel, ModelTransferChunk, ModelTransferComplete, ModelTransferRequest,
+    NodeQuery, NotBase64, ResumePoint, ThermalLevel,
 };
 pub use error::{Fault, WireError};
 pub use lan::LanCodec;

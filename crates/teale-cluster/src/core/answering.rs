@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use teale_wire::{
-    ErrorCode, Extra, InferenceChunk, InferenceComplete, InferenceError,
+    ErrorCode, Extra, InferenceChunk, InferenceComplete, InferenceError, RequestId,
     chat::{ChatChunk, Usage},
 };
 
 use super::{
-    AskId, Core, LinkId, Output,
-    asking::{Route, plain},
+    AskId, CloseReason, Core, LinkId, Output,
+    asking::{Ask, Route, plain},
     bounds,
-    merge::is_opening,
+    merge::{is_opening, text_len},
+    moving::{self, Turn},
 };
-use crate::{AskError, LinkPath};
+use crate::{AskError, ClusterEvent, LinkPath};
 
 /// The answer so far, once it began.
 #[derive(Debug)]
@@ -133,43 +134,91 @@ impl Core {
         self.end(id, Ok(()));
     }
 
+    /// The request of ours that a message of an answer belongs to, if its turn has come. A message left out is the
+    /// link's end: the answer goes on over another one.
+    fn answered(
+        &mut self,
+        link_id: LinkId,
+        request: &RequestId,
+        seq: Option<u64>,
+        text: usize,
+    ) -> Option<AskId> {
+        let link = self.links.get(link_id)?;
+        let (peer, ask) = (link.peer, *link.asks.get(request)?);
+        match self.take_turn(ask, seq, text) {
+            Turn::Next => Some(ask),
+            Turn::Old => None,
+            Turn::Gap => {
+                self.counters.rejected += 1;
+                let reason = CloseReason::Gap.to_string();
+                self.event(ClusterEvent::Refused { node: peer, reason });
+                self.close_link(link_id, CloseReason::Gap);
+                None
+            }
+        }
+    }
+
     pub(super) fn answer_chunk(&mut self, link_id: LinkId, message: InferenceChunk) {
+        let Some(link) = self.links.get(link_id) else {
+            return;
+        };
+        if !link.asks.contains_key(&message.request_id) {
+            return self.stray_chunk(link_id, message.request_id);
+        }
+        let text = text_len(&message.chunk);
+        if let Some(ask) = self.answered(link_id, &message.request_id, message.seq, text) {
+            self.tell_received(link_id, ask, &message.request_id, false);
+            self.ask_chunk(ask, message.chunk);
+        }
+    }
+
+    /// A chunk of something that ended here, or never was: the first one of a stranger is answered by a cancel.
+    fn stray_chunk(&mut self, link_id: LinkId, request: RequestId) {
+        self.counters.strays += 1;
         let Some(link) = self.links.get_mut(link_id) else {
             return;
         };
-        match link.asks.get(&message.request_id) {
-            Some(ask) => {
-                let ask = *ask;
-                self.ask_chunk(ask, message.chunk);
-            }
-            None => {
-                self.counters.strays += 1;
-                if link.forget(message.request_id.clone()) {
-                    self.send_cancel(link_id, message.request_id);
-                }
-            }
+        let peer = link.peer;
+        if link.forget(request.clone()) && !self.is_under_way(peer, &request) {
+            self.send_cancel(link_id, request);
         }
     }
 
     pub(super) fn answer_complete(&mut self, link: LinkId, message: &InferenceComplete) {
-        if let Some(ask) = self.links.get(link).and_then(|link| link.asks.get(&message.request_id)).copied() {
+        if let Some(ask) = self.answered(link, &message.request_id, message.seq, 0) {
+            self.tell_received(link, ask, &message.request_id, true);
             self.ask_complete(ask, message.tokens_in, message.tokens_out);
         }
     }
 
+    /// An error without a number is no part of the answer, and ends it wherever it stands.
     pub(super) fn answer_error(&mut self, link: LinkId, message: InferenceError) {
         let Some(entry) = self.links.get(link) else {
             return;
         };
-        let node = Some(entry.peer);
-        if let Some(ask) = entry.asks.get(&message.request_id).copied() {
-            let code = match message.code {
-                Some(ErrorCode::Other(code)) => ErrorCode::Other(plain(&code)),
-                Some(code) => code,
-                None => ErrorCode::InternalError,
-            };
-            let message = plain(&message.error_message);
-            self.ask_failed(ask, AskError::Provider { node, code, message });
+        let peer = entry.peer;
+        let ask = match message.seq {
+            Some(_) => self.answered(link, &message.request_id, message.seq, 0),
+            None => entry.asks.get(&message.request_id).copied(),
+        };
+        let Some(id) = ask else {
+            return;
+        };
+        if message.seq.is_some() {
+            self.tell_received(link, id, &message.request_id, true);
         }
+        let code = match message.code {
+            Some(ErrorCode::Other(code)) => ErrorCode::Other(plain(&code)),
+            Some(code) => code,
+            None => ErrorCode::InternalError,
+        };
+        let text = plain(&message.error_message);
+        let has_moved = |ask: &Ask| ask.moving.as_ref().is_some_and(moving::Progress::has_moved);
+        let is_unknown = message.seq.is_none() && code == ErrorCode::Unavailable;
+        if is_unknown && self.asks.get(&id).is_some_and(|ask| ask.progress.is_none() && has_moved(ask)) {
+            // The provider never got it, or let go of it: nothing of it was seen, so it may be asked again.
+            return self.ask_link_lost(id, peer, "the provider does not have the request any more");
+        }
+        self.ask_failed(id, AskError::Provider { node: Some(peer), code, message: text });
     }
 }

@@ -10,7 +10,7 @@ use teale_wire::{
 use rand::RngExt;
 
 use super::{
-    AskId, Core, JobId, LinkId, Output, answering::Progress, bounds, link::Greeting, routing::Candidate,
+    AskId, Core, JobId, LinkId, Output, answering::Progress, bounds, moving, routing::Candidate,
     serving::Origin,
 };
 use crate::{AskError, ClusterEvent};
@@ -22,6 +22,8 @@ pub(super) enum Route {
     Opening { node: NodeId, model: String },
     /// At a peer.
     Sent { node: NodeId, link: LinkId, id: RequestId },
+    /// At a peer to which the link died; another one is looked for until then. `reason` is why it died.
+    Moving { node: NodeId, id: RequestId, until: Duration, reason: String },
     /// At the own backend.
     Own(JobId),
 }
@@ -29,7 +31,7 @@ pub(super) enum Route {
 impl Route {
     pub(super) fn peer(&self) -> Option<NodeId> {
         match self {
-            Self::Opening { node, .. } | Self::Sent { node, .. } => Some(*node),
+            Self::Opening { node, .. } | Self::Sent { node, .. } | Self::Moving { node, .. } => Some(*node),
             Self::Own(_) => None,
         }
     }
@@ -50,6 +52,8 @@ pub(super) struct Ask {
     first_by: Duration,
     pub(super) held: Vec<ChatChunk>,
     pub(super) progress: Option<Progress>,
+    /// How far the numbered answer is, where numbers were asked for.
+    pub(super) moving: Option<moving::Progress>,
     error: Option<AskError>,
 }
 
@@ -110,6 +114,7 @@ impl Core {
             first_by: self.mono().saturating_add(self.config.first_token_timeout),
             held: Vec::new(),
             progress: None,
+            moving: None,
             error: None,
         };
         self.wake_by(ask.first_by);
@@ -164,7 +169,7 @@ impl Core {
         ask.tried_own = true;
         let mut request = ask.request.clone();
         request.model = model;
-        match self.admit(Origin::Own(id), request, true) {
+        match self.admit(Origin::Own(id), request, true, None) {
             Ok(job) => {
                 ask.route = Some(Route::Own(job));
                 true
@@ -181,11 +186,8 @@ impl Core {
         if let Some(peer) = self.roster.get_mut(node) {
             peer.in_flight += 1;
         }
-        let needs_member = self.config.passcode.is_some();
         match self.links.of(node).map(|(link, state)| (link, state.greeting)) {
-            Some((link, greeting)) if !needs_member || greeting == Greeting::Member => {
-                self.send_ask(id, link)
-            }
+            Some((link, greeting)) if self.may_ask(greeting) => self.send_ask(id, link),
             Some(_) => {}
             None => self.open(node),
         }
@@ -206,29 +208,42 @@ impl Core {
         request.model = model;
         request.stream = Some(true); // Whatever the user wants to see at once: the link carries chunks.
         ask.route = Some(Route::Sent { node, link: link_id, id: id.clone() });
+        // A peer that has not said yet whether it numbers its answers is asked to: others do not know the field.
+        let resumable = self.roster.get(node).is_none_or(|peer| peer.resumable != Some(false));
+        ask.moving = resumable.then(|| moving::Progress::new(link.security));
         let waited = now.saturating_sub(ask.asked_at);
         let first_time = !std::mem::replace(&mut ask.was_sent, true);
         link.asks.insert(id.clone(), ask_id);
         link.used_at = now;
-        let message = InferenceRequest { request_id: id, request, streaming: true, extra: Extra::new() };
+        let message =
+            InferenceRequest { request_id: id, request, streaming: true, resumable, extra: Extra::new() };
         if first_time {
             self.event(ClusterEvent::Started { node: Some(node), waited });
         }
         self.send(link_id, ClusterMessage::InferenceRequest(Box::new(message)));
     }
 
-    /// Sends what waited for a link to this peer.
+    /// Sends what waited for a link to this peer, and lets go on what was on its way.
     pub(super) fn send_waiting_asks(&mut self, peer: NodeId) {
+        if let Some((link, _)) = self.links.of(peer) {
+            self.pay_cancels(peer, link);
+        }
         for id in self.waiting_for(peer) {
-            if let Some((link, _)) = self.links.of(peer) {
-                self.send_ask(id, link);
+            let Some((link, _)) = self.links.of(peer) else { continue };
+            match self.asks.get(&id).and_then(|ask| ask.route.as_ref()) {
+                Some(Route::Moving { .. }) => self.resume_ask(id, link),
+                _ => self.send_ask(id, link),
             }
         }
     }
 
-    /// No link to this peer is to be had: whoever waited for one goes elsewhere.
+    /// No link to this peer is to be had: whoever waited for one goes elsewhere, what began there ends.
     pub(super) fn reroute_waiting_asks(&mut self, peer: NodeId, reason: &str) {
         for id in self.waiting_for(peer) {
+            if let Some(Route::Moving { .. }) = self.asks.get(&id).and_then(|ask| ask.route.as_ref()) {
+                self.fail_move(id, reason);
+                continue;
+            }
             self.release(id);
             if let Some(ask) = self.asks.get_mut(&id) {
                 ask.exclude(peer, AskError::Unavailable(plain(reason)));
@@ -259,7 +274,10 @@ impl Core {
     }
 
     fn waiting_for(&self, peer: NodeId) -> Vec<AskId> {
-        let waits = |ask: &Ask| matches!(&ask.route, Some(Route::Opening { node, .. }) if *node == peer);
+        let waits = |ask: &Ask| match &ask.route {
+            Some(Route::Opening { node, .. } | Route::Moving { node, .. }) => *node == peer,
+            _ => false,
+        };
         self.asks.iter().filter(|(_, ask)| waits(ask)).map(|(id, _)| *id).collect()
     }
 
@@ -285,6 +303,7 @@ impl Core {
         match self.release(id) {
             Some(Route::Sent { link, id, .. }) => self.send_cancel(link, id),
             Some(Route::Own(job)) => self.stop_job(job, None),
+            Some(Route::Moving { node, id, .. }) => self.owe_cancel(node, id),
             Some(Route::Opening { .. }) | None => {}
         }
     }
@@ -310,12 +329,17 @@ impl Core {
         self.end(id, Err(AskError::Unavailable("the answer was not read and grew too long to keep".into())));
     }
 
+    /// The link under a request is gone for good.
     pub(super) fn ask_link_lost(&mut self, id: AskId, peer: NodeId, reason: &str) {
         self.release(id);
+        self.lose_ask(id, peer, AskError::LinkLost(plain(reason)));
+    }
+
+    /// A request lost its provider: the end after the first token, before it another attempt, at last there too.
+    pub(super) fn lose_ask(&mut self, id: AskId, peer: NodeId, error: AskError) {
         let Some(ask) = self.asks.get_mut(&id) else {
             return;
         };
-        let error = AskError::LinkLost(plain(reason));
         if ask.progress.is_some() {
             self.end(id, Err(error));
             return;
@@ -366,6 +390,9 @@ impl Core {
 
     /// When a request has waited too long, or has to be looked at again.
     pub(super) fn ask_deadline(&self, ask: &Ask) -> Duration {
+        if let Some(until) = Self::move_deadline(ask) {
+            return until;
+        }
         match (&ask.progress, &ask.route) {
             // The own backend may be waiting for a slow reader; its driver watches the engine instead.
             (Some(_), Some(Route::Own(_))) => Duration::MAX,
@@ -378,6 +405,10 @@ impl Core {
         let now = self.mono();
         let late = self.asks.iter().filter(|(_, ask)| self.ask_deadline(ask) <= now);
         for id in late.map(|(id, _)| *id).collect::<Vec<_>>() {
+            if self.asks.get(&id).and_then(Self::move_deadline).is_some() {
+                self.fail_move(id, "not in time");
+                continue;
+            }
             self.withdraw(id);
             self.end(id, Err(AskError::Timeout));
         }

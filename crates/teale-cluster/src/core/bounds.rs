@@ -44,6 +44,25 @@ pub const COALESCED_TEXT: usize = 8 << 10;
 /// Text of the one chunk that answers a request without streaming, in bytes. A longer answer takes several.
 pub const WHOLE_TEXT: usize = 1 << 20;
 
+/// Messages of one resumable answer kept until the asker has them; its backend stream is not read meanwhile.
+pub const RESUME_WINDOW: usize = 256;
+/// Text in them, in bytes; same rule.
+pub const RESUME_TEXT: usize = 1 << 20;
+/// An asker says how far it is after so many messages of a resumable answer.
+pub const ACK_EVERY: u64 = 32;
+/// Or after so much text, in bytes.
+pub const ACK_TEXT: usize = 128 << 10;
+/// How long a resumable request whose link died keeps its slot, and how long the end of its answer is kept.
+pub const DETACHED: Duration = Duration::from_secs(20);
+/// The same where the link was relayed and no other way to the asker is known.
+pub const DETACHED_ALONE: Duration = Duration::from_secs(3);
+/// How long an asker looks for another link for a request whose link died.
+pub const RESUME_WITHIN: Duration = Duration::from_secs(4);
+/// Moves of one request without a single new piece of its answer.
+pub const MOVES: u32 = 8;
+/// Requests given up while there was no link: their provider is told when there is one.
+pub const OWED_CANCELS: usize = 64;
+
 /// Requests of one peer on one link, each way.
 pub const REQUESTS_PER_LINK: usize = 64;
 /// Requests of our own at once.

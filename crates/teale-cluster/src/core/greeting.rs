@@ -41,6 +41,7 @@ impl Introduction {
             cluster_passcode_hash: self.passcode_hash.clone(),
             loaded_models: models,
             owner_user_id: None,
+            resumable: true,
             extra: Extra::new(),
         })
     }

@@ -315,6 +315,16 @@ pub enum CloseReason {
     Shutdown,
 }
 
+impl CloseReason {
+    /// Whether work that ran on the link may go on over another one: the peer is as trusted as before.
+    pub(super) fn keeps_work(self) -> bool {
+        !matches!(
+            self,
+            Self::Passcode | Self::Version | Self::Malformed | Self::Plaintext | Self::Own | Self::Shutdown
+        )
+    }
+}
+
 impl fmt::Display for CloseReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -93,6 +93,12 @@ impl Core {
             tracing::debug!(%peer, reason, "no better link");
             return;
         }
+        if self.links.of(peer).is_some() {
+            if let Some(entry) = self.roster.get_mut(peer) {
+                entry.opening = false;
+            }
+            return; // Another link came meanwhile.
+        }
         if let Some(entry) = self.roster.get_mut(peer) {
             entry.opening = false;
             entry.failed(now, jitter);
@@ -232,6 +238,8 @@ impl Core {
             ClusterMessage::InferenceChunk(chunk) => self.answer_chunk(id, chunk),
             ClusterMessage::InferenceComplete(end) => self.answer_complete(id, &end),
             ClusterMessage::InferenceError(error) => self.answer_error(id, error),
+            ClusterMessage::InferenceAck(ack) => self.acknowledged(id, &ack),
+            ClusterMessage::InferenceResume(resume) => self.resume(id, resume),
             message if is_sharing(&message) => self.share_received(id, message),
             _ => tracing::trace!(peer = %peer, "a message without meaning here"),
         }
@@ -305,16 +313,19 @@ impl Core {
             (!link.is_healthy(), link.path, link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id))
         };
         let rivals = || self.links.with(peer).filter(|(_, link)| !link.is_guest() && link.retiring.is_none());
-        let Some((keep, _)) = rivals().min_by_key(rank) else {
+        let Some((keep, keep_path)) = rivals().min_by_key(rank).map(|(id, link)| (id, link.path)) else {
             return;
         };
         let losers: Vec<LinkId> = rivals().map(|(id, _)| id).filter(|id| *id != keep).collect();
         for loser in losers {
             tracing::debug!(%peer, ?id, ?loser, "a second link retires");
-            if let Some(link) = self.links.get_mut(loser) {
-                link.retiring = Some(now);
-                let deadline = link.deadline();
-                self.wake_by(deadline);
+            let Some(link) = self.links.get_mut(loser) else { continue };
+            link.retiring = Some(now);
+            let deadline = link.deadline();
+            let leaves = link.path != keep_path || !link.is_healthy();
+            self.wake_by(deadline);
+            if leaves {
+                self.move_asks(loser, keep);
             }
         }
     }
@@ -401,6 +412,7 @@ impl Core {
         if sick {
             tracing::info!(%peer, "the peer misses heartbeats; routing leaves it out");
             self.reroute_unbegun_asks(id);
+            self.try_another_way(peer, id);
         }
     }
 
@@ -426,17 +438,17 @@ impl Core {
             }
         }
         self.out.push_back(Output::Close { link: id, reason, rest });
-        self.bury(link, reason.to_string());
+        self.bury(link, reason.to_string(), reason.keeps_work());
     }
 
     pub(super) fn link_gone(&mut self, id: LinkId, reason: String) {
         if let Some(link) = self.links.remove(id) {
-            self.bury(link, reason);
+            self.bury(link, reason, true);
         }
     }
 
-    /// Ends everything that lived on a link.
-    fn bury(&mut self, link: Link, reason: String) {
+    /// Ends everything that lived on a link, or, where it may, lets it look for another one.
+    fn bury(&mut self, mut link: Link, reason: String, keeps: bool) {
         let peer = link.peer;
         self.event(ClusterEvent::LinkDown { node: peer, path: link.path, reason: reason.clone() });
         // A link that never came to an introduction is no better than one that could not be opened.
@@ -463,11 +475,13 @@ impl Core {
                 self.send_waiting_asks(peer);
             }
         }
-        for job in link.jobs.into_values() {
-            self.stop_job(job, Some("the link was lost"));
+        for job in std::mem::take(&mut link.jobs).into_values() {
+            self.detach_job(job, &mut link, keeps);
         }
         for ask in link.asks.into_values() {
-            self.ask_link_lost(ask, peer, &reason);
+            if !(keeps && self.move_ask(ask, peer, &reason)) {
+                self.ask_link_lost(ask, peer, &reason);
+            }
         }
         if self.links.of(peer).is_none() && self.roster.get(peer).is_some_and(|peer| !peer.opening) {
             self.reroute_waiting_asks(peer, &reason);

@@ -9,13 +9,16 @@ mod input;
 mod link;
 mod linking;
 pub(crate) mod merge;
+mod moving;
 mod outbox;
 mod overview;
 mod pulse;
+mod resuming;
 mod roster;
 mod routing;
 mod serving;
 pub(crate) mod sharing;
+mod stream;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -23,7 +26,7 @@ use std::{
 };
 
 use rand::{RngExt, SeedableRng, rngs::StdRng};
-use teale_wire::{AppleDate, ClusterMessage, Dialect, HardwareCapability, NodeId};
+use teale_wire::{AppleDate, ClusterMessage, Dialect, HardwareCapability, NodeId, RequestId};
 
 use self::{
     asking::Ask, fair_queue::FairQueue, greeting::Introduction, link::Links, outbox::Room, roster::Roster,
@@ -107,6 +110,8 @@ pub struct Core {
     roster: Roster,
     own: Own,
     jobs: BTreeMap<JobId, Job>,
+    /// Those of peers that can go on over another link.
+    resumables: BTreeMap<(NodeId, RequestId), JobId>,
     queue: FairQueue,
     asks: BTreeMap<AskId, Ask>,
     counters: Counters,
@@ -141,6 +146,7 @@ impl Core {
             roster: Roster::default(),
             own: Own::default(),
             jobs: BTreeMap::new(),
+            resumables: BTreeMap::new(),
             queue: FairQueue::new(config.queue_limit),
             asks: BTreeMap::new(),
             counters: Counters::default(),
@@ -211,9 +217,9 @@ impl Core {
         self.jobs.get(&job).is_none_or(|job_state| self.job_has_room(job, job_state))
     }
 
-    /// Whether no request is left, own or a peer's.
+    /// Whether no request is left, own or a peer's. Ends of answers may be kept until their askers have them.
     pub fn is_idle(&self) -> bool {
-        self.asks.is_empty() && self.jobs.is_empty()
+        self.asks.is_empty() && !self.jobs.values().any(Job::is_alive)
     }
 
     /// Whether no request is left, and every answer's end was taken by its link.
@@ -299,12 +305,14 @@ impl Core {
             }
         }
         self.time_out_asks();
+        self.time_out_jobs();
         let (links, roster) = (&self.links, &mut self.roster);
         roster.expire(now, |peer| links.has(peer));
         self.open_eager_links();
         let eager = self.eager.then(|| now + bounds::BEAT_FAST);
         let deadlines = self.links.iter().map(|(_, link)| link.deadline());
         let deadlines = deadlines.chain(self.asks.values().map(|ask| self.ask_deadline(ask))).chain(eager);
+        let deadlines = deadlines.chain(self.jobs_deadline());
         let floor = now + Duration::from_millis(1);
         self.wake_at = deadlines.min().unwrap_or(now + bounds::BEAT_CALM).max(floor);
         self.open_better_links();

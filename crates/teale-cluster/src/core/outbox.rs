@@ -2,17 +2,15 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use teale_wire::{ClusterMessage, InferenceChunk};
+use teale_wire::{ClusterMessage, InferenceAck, InferenceChunk};
 
-use super::{
-    JobId, bounds,
-    merge::{can_merge, merge},
-};
+use super::{JobId, bounds, stream::Stream};
 
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
     control: VecDeque<ClusterMessage>,
-    streams: BTreeMap<JobId, VecDeque<ClusterMessage>>,
+    streams: BTreeMap<JobId, Stream>,
+    /// The streams that have something to send.
     turn: VecDeque<JobId>,
     bulk: VecDeque<ClusterMessage>,
 }
@@ -38,19 +36,6 @@ impl Outbox {
         self.control.is_empty() && self.turn.is_empty() && self.bulk.is_empty()
     }
 
-    pub(super) fn bulk_has_room(&self) -> bool {
-        self.bulk.len() < bounds::BULK_QUEUE
-    }
-
-    /// Adds a message that waits for everything else; only after [`Outbox::bulk_has_room`].
-    pub(super) fn push_bulk(&mut self, message: ClusterMessage) {
-        if self.bulk_has_room() {
-            self.bulk.push_back(message);
-        } else {
-            tracing::error!(kind = message.kind(), "a bulk message without room is dropped");
-        }
-    }
-
     /// Whether a piece of an answer, or an answer's end, still waits.
     pub(super) fn owes_answers(&self) -> bool {
         let answer = |message: &ClusterMessage| matches!(message, ClusterMessage::InferenceError(_));
@@ -58,7 +43,7 @@ impl Outbox {
     }
 
     pub(super) fn has_room(&self, job: JobId) -> bool {
-        self.streams.get(&job).is_none_or(|stream| stream.len() < bounds::STREAM_WINDOW)
+        self.streams.get(&job).is_none_or(Stream::has_room)
     }
 
     /// A heartbeat's answer waits already: another one would say the same.
@@ -74,32 +59,67 @@ impl Outbox {
         Ok(())
     }
 
-    pub(super) fn push_chunk(&mut self, job: JobId, next: InferenceChunk) {
-        if let Some(stream) = self.streams.get_mut(&job)
-            && stream.len() >= bounds::COALESCE_FROM
-            && let Some(ClusterMessage::InferenceChunk(last)) = stream.back_mut()
-            && can_merge(&last.chunk, &next.chunk, bounds::COALESCED_TEXT)
-        {
-            merge(&mut last.chunk, next.chunk);
-            return;
+    /// Queues how far an answer came; one that waits already says it instead.
+    pub(super) fn push_received(&mut self, ack: InferenceAck) -> Result<(), Overfull> {
+        for message in &mut self.control {
+            if let ClusterMessage::InferenceAck(waiting) = message
+                && waiting.request_id == ack.request_id
+            {
+                waiting.received = waiting.received.max(ack.received);
+                return Ok(());
+            }
         }
-        self.push_stream(job, ClusterMessage::InferenceChunk(next));
+        self.push(ClusterMessage::InferenceAck(ack))
+    }
+
+    pub(super) fn bulk_has_room(&self) -> bool {
+        self.bulk.len() < bounds::BULK_QUEUE
+    }
+
+    /// Adds a message that waits for everything else; only after [`Outbox::bulk_has_room`].
+    pub(super) fn push_bulk(&mut self, message: ClusterMessage) {
+        if self.bulk_has_room() {
+            self.bulk.push_back(message);
+        } else {
+            tracing::error!(kind = message.kind(), "a bulk message without room is dropped");
+        }
+    }
+
+    /// A request's answer goes out here from now on.
+    pub(super) fn put_stream(&mut self, job: JobId, stream: Stream) {
+        self.take_stream(job);
+        if stream.has_unsent() {
+            self.turn.push_back(job);
+        }
+        self.streams.insert(job, stream);
+    }
+
+    /// A request's answer goes out here no more.
+    pub(super) fn take_stream(&mut self, job: JobId) -> Option<Stream> {
+        let stream = self.streams.remove(&job)?;
+        self.turn.retain(|other| *other != job);
+        Some(stream)
+    }
+
+    pub(super) fn stream_mut(&mut self, job: JobId) -> Option<&mut Stream> {
+        self.streams.get_mut(&job)
+    }
+
+    pub(super) fn push_chunk(&mut self, job: JobId, next: InferenceChunk) {
+        self.add(job, |stream| stream.push_chunk(next));
     }
 
     /// A message of a request that must not overtake its chunks.
     pub(super) fn push_stream(&mut self, job: JobId, message: ClusterMessage) {
-        let stream = self.streams.entry(job).or_default();
-        if stream.is_empty() {
-            self.turn.push_back(job);
-        }
-        stream.push_back(message);
+        self.add(job, |stream| stream.push(message));
     }
 
-    /// Forgets what a request still had to say.
-    pub(super) fn drop_stream(&mut self, job: JobId) {
-        if self.streams.remove(&job).is_some() {
-            self.turn.retain(|other| *other != job);
+    fn add(&mut self, job: JobId, push: impl FnOnce(&mut Stream)) {
+        let stream = self.streams.entry(job).or_default();
+        if !stream.has_unsent() {
+            self.turn.push_back(job);
         }
+        push(stream);
     }
 
     pub(super) fn pop(&mut self) -> Option<Taken> {
@@ -111,13 +131,14 @@ impl Outbox {
             return Some(Taken { message, room: Some(Room::Bulk) });
         };
         let stream = self.streams.get_mut(&job)?;
-        let was_full = stream.len() >= bounds::STREAM_WINDOW;
-        let message = stream.pop_front()?;
-        if stream.is_empty() {
-            self.streams.remove(&job);
-        } else {
+        let was_full = !stream.has_room();
+        let message = stream.next()?;
+        let room = (was_full && stream.has_room()).then_some(Room::Stream(job));
+        if stream.has_unsent() {
             self.turn.push_back(job);
+        } else if !stream.is_resumable() {
+            self.streams.remove(&job);
         }
-        Some(Taken { message, room: was_full.then_some(Room::Stream(job)) })
+        Some(Taken { message, room })
     }
 }

@@ -1,8 +1,11 @@
 //! Everybody we have heard of: what carriers say of them, what they say of themselves, what we measured.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::Duration,
+};
 
-use teale_wire::{Health, Hello, NodeId, PeerRecord, ThermalLevel, limits, model_matches};
+use teale_wire::{Health, Hello, NodeId, PeerRecord, RequestId, ThermalLevel, limits, model_matches};
 
 use super::bounds;
 use crate::LinkPath;
@@ -71,6 +74,10 @@ pub(super) struct Peer {
     pub(super) opening: bool,
     /// Whether a better link than the one in use is being opened.
     pub(super) bettering: bool,
+    /// Whether its answers can go on over another link, by its own word.
+    pub(super) resumable: Option<bool>,
+    /// Requests given up while there was no link, and until when it may still run them.
+    pub(super) cancels: VecDeque<(RequestId, Duration)>,
     /// When to try for a better link again.
     pub(super) better: Retry,
     /// Where it is known to be, and since when that was last said.
@@ -149,6 +156,7 @@ impl Peer {
         self.seen_at = now;
         self.name = short_name(&hello.device_info.name);
         self.available = true;
+        self.resumable = Some(hello.resumable);
         self.set_models(&hello.loaded_models);
     }
 

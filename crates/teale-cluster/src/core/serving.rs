@@ -13,7 +13,9 @@ use super::{
     AskId, Core, JobId, LinkId, Output, bounds,
     link::Greeting,
     merge::{can_merge, is_opening, merge},
+    resuming::Resumable,
     roster::average,
+    stream::Stream,
 };
 use crate::{AskError, BackendError, ClusterEvent};
 
@@ -21,7 +23,12 @@ use crate::{AskError, BackendError, ClusterEvent};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
     Own(AskId),
-    Peer { link: LinkId, peer: NodeId, id: RequestId },
+    /// On a link, which may be gone where the request is resumable.
+    Peer {
+        link: LinkId,
+        peer: NodeId,
+        id: RequestId,
+    },
 }
 
 impl Origin {
@@ -31,22 +38,32 @@ impl Origin {
             Self::Peer { peer, .. } => Some(*peer),
         }
     }
+
+    pub(super) fn link(&self) -> Option<LinkId> {
+        match self {
+            Self::Own(_) => None,
+            Self::Peer { link, .. } => Some(*link),
+        }
+    }
 }
 
 #[derive(Debug)]
-enum JobState {
+pub(super) enum JobState {
     /// Waits for a slot.
     Queued(Box<ChatRequest>),
     /// Holds a slot.
     Running,
     /// Nobody wants it any more; holds its slot until the stream is gone.
     Stopping,
+    /// Its stream is gone. Where it is resumable, the answer's end is kept until the asker has it.
+    Ended,
 }
 
 #[derive(Debug)]
 pub(super) struct Job {
-    origin: Origin,
-    state: JobState,
+    pub(super) origin: Origin,
+    pub(super) state: JobState,
+    pub(super) resumable: Option<Resumable>,
     model: String,
     streaming: bool,
     include_usage: bool,
@@ -65,19 +82,25 @@ impl Job {
             Origin::Peer { .. } => None,
         }
     }
+
+    /// Whether it waits for a slot, holds one, or has yet to let go of it.
+    pub(super) fn is_alive(&self) -> bool {
+        !matches!(self.state, JobState::Ended)
+    }
 }
 
 impl Core {
     /// A peer asks.
     pub(super) fn request(&mut self, link_id: LinkId, message: Box<InferenceRequest>) {
-        let InferenceRequest { request_id: id, mut request, streaming, .. } = *message;
+        let InferenceRequest { request_id: id, mut request, streaming, resumable, .. } = *message;
         let Some(link) = self.links.get(link_id) else {
             return;
         };
-        let peer = link.peer;
+        let (peer, security) = (link.peer, link.security);
         let asked = self.resolve(&request.model);
         let model = self.own_model(asked);
-        let refusal = if link.jobs.contains_key(&id) {
+        let in_use = link.jobs.contains_key(&id) || self.resumables.contains_key(&(peer, id.clone()));
+        let refusal = if in_use {
             Some((ErrorCode::InvalidRequest, "this request id is in use"))
         } else if self.draining {
             Some((ErrorCode::Unavailable, "the node is shutting down"))
@@ -103,9 +126,14 @@ impl Core {
             link.used_at = now;
         }
         let origin = Origin::Peer { link: link_id, peer, id: id.clone() };
-        match self.admit(origin, Box::new(request), streaming) {
+        let numbered = resumable.then(|| Resumable::new(security));
+        match self.admit(origin, Box::new(request), streaming, numbered) {
             Ok(job) => {
                 if let Some(link) = self.links.get_mut(link_id) {
+                    if resumable {
+                        link.outbox.put_stream(job, Stream::resumable());
+                        self.resumables.insert((peer, id.clone()), job);
+                    }
                     link.jobs.insert(id, job);
                 }
                 self.pump_jobs();
@@ -114,9 +142,10 @@ impl Core {
         }
     }
 
-    fn send_error(&mut self, link: LinkId, request_id: RequestId, code: ErrorCode, message: &str) {
+    pub(super) fn send_error(&mut self, link: LinkId, request_id: RequestId, code: ErrorCode, message: &str) {
         let error_message = message.to_owned();
-        let error = InferenceError { request_id, error_message, code: Some(code), extra: Extra::new() };
+        let error =
+            InferenceError { request_id, error_message, code: Some(code), seq: None, extra: Extra::new() };
         self.send(link, ClusterMessage::InferenceError(error));
     }
 
@@ -127,6 +156,7 @@ impl Core {
         origin: Origin,
         request: Box<ChatRequest>,
         streaming: bool,
+        resumable: Option<Resumable>,
     ) -> Result<JobId, ErrorCode> {
         let id = JobId(self.next_job);
         self.next_job += 1;
@@ -138,6 +168,7 @@ impl Core {
             streaming,
             include_usage: include_usage.unwrap_or(false),
             state: JobState::Queued(request),
+            resumable,
             usage: None,
             whole: None,
             chunks: 0,
@@ -181,6 +212,9 @@ impl Core {
     }
 
     pub(super) fn job_has_room(&self, id: JobId, job: &Job) -> bool {
+        if let Some(detached) = job.resumable.as_ref().and_then(|resumable| resumable.detached.as_ref()) {
+            return detached.may_grow();
+        }
         match &job.origin {
             Origin::Own(_) => true,
             Origin::Peer { link, .. } => self.links.get(*link).is_none_or(|link| link.outbox.has_room(id)),
@@ -204,7 +238,7 @@ impl Core {
         }
         match job.origin.clone() {
             Origin::Own(ask) => self.ask_chunk(ask, chunk),
-            Origin::Peer { link, id: request, .. } => {
+            Origin::Peer { .. } => {
                 if chunk.usage.is_some() && !job.include_usage {
                     if chunk.choices.is_empty() {
                         return; // The numbers travel with inferenceComplete.
@@ -212,41 +246,54 @@ impl Core {
                     chunk.usage = None;
                 }
                 if job.streaming {
-                    self.send_chunk(link, id, request, chunk);
+                    self.send_chunk(id, chunk);
                 } else if let Some(full) = collect(&mut job.whole, chunk) {
-                    self.send_chunk(link, id, request, full);
+                    self.send_chunk(id, full);
                 }
             }
         }
     }
 
-    fn send_chunk(&mut self, link: LinkId, job: JobId, request_id: RequestId, chunk: ChatChunk) {
-        if let Some(entry) = self.links.get_mut(link) {
-            entry.outbox.push_chunk(job, InferenceChunk { request_id, chunk, extra: Extra::new() });
-            self.out.push_back(Output::Transmit(link));
+    fn send_chunk(&mut self, id: JobId, chunk: ChatChunk) {
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
+        let Origin::Peer { link, id: request_id, .. } = &job.origin else {
+            return;
+        };
+        let message =
+            InferenceChunk { request_id: request_id.clone(), chunk, seq: None, extra: Extra::new() };
+        if let Some(stream) = job.resumable.as_mut().and_then(|resumable| resumable.detached.as_mut()) {
+            stream.push_chunk(message);
+        } else if let Some(entry) = self.links.get_mut(*link) {
+            entry.outbox.push_chunk(id, message);
+            self.out.push_back(Output::Transmit(*link));
         }
     }
 
     /// The stream is gone: tells whoever waits for the end, and gives the slot to the next.
     pub(super) fn job_done(&mut self, id: JobId, result: Result<(), BackendError>) {
-        let holds_slot = |job: &Job| !matches!(job.state, JobState::Queued(_));
-        if !self.jobs.get(&id).is_some_and(holds_slot) {
-            return;
-        }
-        let Some(job) = self.jobs.remove(&id) else {
+        let Some(job) = self.jobs.get_mut(&id) else {
             return;
         };
+        if matches!(job.state, JobState::Queued(_) | JobState::Ended) {
+            return;
+        }
         self.slots_busy = self.slots_busy.saturating_sub(1);
-        if matches!(job.state, JobState::Running) {
-            self.measure(&job);
-            match job.origin.clone() {
-                Origin::Own(ask) => match result {
+        let was_wanted = matches!(std::mem::replace(&mut job.state, JobState::Ended), JobState::Running);
+        match job.origin.clone() {
+            _ if !was_wanted => drop(self.jobs.remove(&id)),
+            Origin::Own(ask) => {
+                self.measure(id);
+                self.jobs.remove(&id);
+                match result {
                     Ok(()) => self.ask_complete(ask, None, None),
                     Err(error) => self.ask_failed(ask, local_error(&error)),
-                },
-                Origin::Peer { link, peer, id: request } => {
-                    self.answer_ends(id, job, link, request, peer, result);
                 }
+            }
+            Origin::Peer { link, peer, id: request } => {
+                self.measure(id);
+                self.answer_ends(id, link, request, peer, result);
             }
         }
         self.pump_jobs();
@@ -255,48 +302,55 @@ impl Core {
     fn answer_ends(
         &mut self,
         id: JobId,
-        mut job: Job,
         link_id: LinkId,
         request_id: RequestId,
         peer: NodeId,
         result: Result<(), BackendError>,
     ) {
-        if let (Ok(()), Some(whole)) = (&result, job.whole.take()) {
-            self.send_chunk(link_id, id, request_id.clone(), whole);
+        let whole = self.jobs.get_mut(&id).and_then(|job| job.whole.take());
+        if let (Ok(()), Some(whole)) = (&result, whole) {
+            self.send_chunk(id, whole);
         }
         let now = self.mono();
+        let Some(job) = self.jobs.get_mut(&id) else {
+            return;
+        };
         let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
         let error = result.as_ref().err().map(ToString::to_string);
-        let message = match result {
-            Ok(()) => ClusterMessage::InferenceComplete(InferenceComplete {
-                request_id: request_id.clone(),
-                tokens_in: job.usage.as_ref().map(|usage| usage.prompt_tokens),
-                tokens_out: job.usage.as_ref().map(|usage| usage.completion_tokens),
-                extra: Extra::new(),
-            }),
-            Err(error) => {
-                let (code, error_message) = (error.code(), error.public_text());
-                let extra = Extra::new();
-                let request_id = request_id.clone();
-                ClusterMessage::InferenceError(InferenceError {
-                    request_id,
-                    error_message,
-                    code: Some(code),
-                    extra,
-                })
+        let message = last_message(&request_id, job.usage.as_ref(), result);
+        let model = job.model.clone();
+        let mut until = None;
+        if let Some(resumable) = &mut job.resumable {
+            until = Some(resumable.until.unwrap_or(now.saturating_add(bounds::DETACHED)));
+            resumable.until = until;
+        }
+        match job.resumable.as_mut().and_then(|resumable| resumable.detached.as_mut()) {
+            Some(stream) => stream.push(message),
+            None => {
+                if let Some(link) = self.links.get_mut(link_id) {
+                    link.used_at = now;
+                    link.outbox.push_stream(id, message);
+                    self.out.push_back(Output::Transmit(link_id));
+                }
             }
-        };
-        if let Some(link) = self.links.get_mut(link_id) {
-            link.jobs.remove(&request_id);
-            link.used_at = now;
-            link.outbox.push_stream(id, message);
-            self.out.push_back(Output::Transmit(link_id));
+        }
+        match until {
+            Some(until) => self.wake_by(until),
+            None => {
+                self.jobs.remove(&id);
+                if let Some(link) = self.links.get_mut(link_id) {
+                    link.jobs.remove(&request_id);
+                }
+            }
         }
         self.counters.served += 1;
-        self.event(ClusterEvent::Served { node: peer, model: job.model, tokens, error });
+        self.event(ClusterEvent::Served { node: peer, model, tokens, error });
     }
 
-    fn measure(&mut self, job: &Job) {
+    fn measure(&mut self, id: JobId) {
+        let Some(job) = self.jobs.get(&id) else {
+            return;
+        };
         let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
         let seconds = self.mono().saturating_sub(job.first).as_secs_f64();
         if tokens > 1 && seconds > 0.0 {
@@ -306,7 +360,13 @@ impl Core {
 
     /// A peer changed its mind.
     pub(super) fn request_cancelled(&mut self, link: LinkId, request: &RequestId) {
-        if let Some(job) = self.links.get(link).and_then(|link| link.jobs.get(request)).copied() {
+        let Some(link) = self.links.get(link) else {
+            return;
+        };
+        let here = link.jobs.get(request).copied();
+        // It may have come on a link that died, whose end was not noticed yet.
+        let elsewhere = || self.resumables.get(&(link.peer, request.clone())).copied();
+        if let Some(job) = here.or_else(elsewhere) {
             self.stop_job(job, None);
         }
     }
@@ -317,25 +377,33 @@ impl Core {
             return;
         };
         let (origin, model, tokens) = (job.origin.clone(), job.model.clone(), job.chunks);
-        match std::mem::replace(&mut job.state, JobState::Stopping) {
+        let was = std::mem::replace(&mut job.state, JobState::Stopping);
+        job.resumable = None;
+        match &was {
             JobState::Queued(_) => {
                 self.queue.remove(origin.peer(), id);
                 self.jobs.remove(&id);
             }
             JobState::Running => self.out.push_back(Output::Stop(id)),
             JobState::Stopping => return,
+            JobState::Ended => drop(self.jobs.remove(&id)),
         }
         let Origin::Peer { link: link_id, peer, id: request } = origin else {
             return;
         };
+        self.unlist(peer, &request, id);
         let now = self.mono();
-        if let Some(link) = self.links.get_mut(link_id) {
+        let here = self.links.get_mut(link_id).filter(|link| link.jobs.get(&request) == Some(&id));
+        if let Some(link) = here {
             link.jobs.remove(&request);
-            link.outbox.drop_stream(id);
+            link.outbox.take_stream(id);
             link.used_at = now;
             if let Some(message) = complaint {
                 self.send_error(link_id, request, ErrorCode::InternalError, message);
             }
+        }
+        if matches!(was, JobState::Ended) {
+            return; // Its end was told before.
         }
         self.counters.served += 1;
         let error = Some(complaint.unwrap_or("cancelled").to_owned());
@@ -353,9 +421,11 @@ impl Core {
                 let error = AskError::Provider { node: None, code, message: message.into() };
                 self.ask_failed(ask, error);
             }
-            Origin::Peer { link, id: request, .. } => {
+            Origin::Peer { link, peer, id: request } => {
+                self.unlist(peer, &request, id);
                 if let Some(entry) = self.links.get_mut(link) {
                     entry.jobs.remove(&request);
+                    entry.outbox.take_stream(id);
                 }
                 self.send_error(link, request, code, message);
             }
@@ -377,6 +447,31 @@ impl Core {
         for job in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.stop_job(job, Some("the node shut down"));
         }
+    }
+}
+
+/// How an answer ends on the wire.
+fn last_message(
+    request_id: &RequestId,
+    usage: Option<&Usage>,
+    result: Result<(), BackendError>,
+) -> ClusterMessage {
+    let request_id = request_id.clone();
+    match result {
+        Ok(()) => ClusterMessage::InferenceComplete(InferenceComplete {
+            request_id,
+            tokens_in: usage.map(|usage| usage.prompt_tokens),
+            tokens_out: usage.map(|usage| usage.completion_tokens),
+            seq: None,
+            extra: Extra::new(),
+        }),
+        Err(error) => ClusterMessage::InferenceError(InferenceError {
+            request_id,
+            error_message: error.public_text(),
+            code: Some(error.code()),
+            seq: None,
+            extra: Extra::new(),
+        }),
     }
 }
 

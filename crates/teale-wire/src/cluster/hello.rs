@@ -22,6 +22,9 @@ pub struct Hello {
     /// Owner of several devices.
     #[serde(rename = "ownerUserID", default, deserialize_with = "bounded::opt_word")]
     pub owner_user_id: Option<String>,
+    /// Whether answers of this node can go on over another link ("ours").
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumable: bool,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,

@@ -18,6 +18,9 @@ pub struct InferenceRequest {
     /// Whether chunks are wanted as they are made.
     #[serde(default)]
     pub streaming: bool,
+    /// Whether the answer's messages shall be numbered, so that it can go on over another link ("ours").
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resumable: bool,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -31,6 +34,9 @@ pub struct InferenceChunk {
     pub request_id: RequestId,
     /// A piece of the answer.
     pub chunk: ChatChunk,
+    /// Its number among the answer's messages, from 0, where the request was resumable ("ours").
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::opt_whole64")]
+    pub seq: Option<u64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -58,6 +64,9 @@ pub struct InferenceComplete {
         deserialize_with = "bounded::opt_whole64"
     )]
     pub tokens_out: Option<u64>,
+    /// Its number among the answer's messages, from 0, where the request was resumable ("ours").
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::opt_whole64")]
+    pub seq: Option<u64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -75,6 +84,9 @@ pub struct InferenceError {
     /// What kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<ErrorCode>,
+    /// Its number among the answer's messages, from 0, where the request was resumable ("ours").
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "bounded::opt_whole64")]
+    pub seq: Option<u64>,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,
@@ -111,6 +123,37 @@ pub struct InferenceCancel {
     /// Which.
     #[serde(rename = "requestID")]
     pub request_id: RequestId,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// `inferenceAck`: consumer to provider ("ours"). What was received need not be kept any more.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InferenceAck {
+    /// Which.
+    #[serde(rename = "requestID")]
+    pub request_id: RequestId,
+    /// Messages of the answer received so far, which is the number of the next one.
+    #[serde(deserialize_with = "bounded::whole64")]
+    pub received: u64,
+    /// Fields this version does not know.
+    #[serde(flatten)]
+    pub extra: Extra,
+}
+
+/// `inferenceResume`: consumer to provider ("ours"). The answer shall go on over this link.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct InferenceResume {
+    /// Which.
+    #[serde(rename = "requestID")]
+    pub request_id: RequestId,
+    /// Messages of the answer received so far: the next one sent has this number.
+    #[serde(deserialize_with = "bounded::whole64")]
+    pub received: u64,
+    /// Counts the moves of this request from 1: one that a later one overtook on another link is void.
+    #[serde(deserialize_with = "bounded::whole64")]
+    pub attempt: u64,
     /// Fields this version does not know.
     #[serde(flatten)]
     pub extra: Extra,

@@ -3,9 +3,10 @@
 use bytes::Bytes;
 
 use super::{
-    Health, Hello, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
-    LoadModel, ModelLoadError, ModelLoaded, ModelQuery, ModelQueryResponse, ModelTransferCancel,
-    ModelTransferChunk, ModelTransferComplete, ModelTransferRequest, NodeQuery,
+    Health, Hello, InferenceAck, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError,
+    InferenceRequest, InferenceResume, LoadModel, ModelLoadError, ModelLoaded, ModelQuery,
+    ModelQueryResponse, ModelTransferCancel, ModelTransferChunk, ModelTransferComplete, ModelTransferRequest,
+    NodeQuery,
 };
 use crate::{
     WireError,
@@ -34,6 +35,10 @@ messages! {
         InferenceError(InferenceError) = "inferenceError",
         /// Never mind ("ours").
         InferenceCancel(InferenceCancel) = "inferenceCancel",
+        /// So much of the answer is here ("ours").
+        InferenceAck(InferenceAck) = "inferenceAck",
+        /// Go on here, from there ("ours").
+        InferenceResume(InferenceResume) = "inferenceResume",
         /// Please load.
         LoadModel(LoadModel) = "loadModel",
         /// Loaded.

@@ -13,7 +13,8 @@ pub use chunk_data::{ChunkData, NotBase64};
 pub use health::{Health, ThermalLevel};
 pub use hello::{DeviceInfo, Hello};
 pub use inference::{
-    ErrorCode, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError, InferenceRequest,
+    ErrorCode, InferenceAck, InferenceCancel, InferenceChunk, InferenceComplete, InferenceError,
+    InferenceRequest, InferenceResume,
 };
 pub use loading::{LoadModel, ModelLoadError, ModelLoaded};
 pub use message::{ClusterMessage, Dialect};

@@ -180,6 +180,51 @@ fn loading_a_model_is_asked_and_answered() {
 }
 
 #[test]
+fn answers_are_numbered_acknowledged_and_resumed() {
+    let mut hello = example("hello");
+    hello["hello"]["resumable"] = json!(true);
+    let mut request = example("inferenceRequest");
+    request["inferenceRequest"]["resumable"] = json!(true);
+    let mut chunk = example("inferenceChunk");
+    chunk["inferenceChunk"]["seq"] = json!(7);
+    for value in [
+        hello,
+        request,
+        chunk,
+        json!({"inferenceComplete": {"requestID": UUID, "tokensOut": 4, "seq": 8}}),
+        json!({"inferenceError": {"requestID": UUID, "errorMessage": "no", "seq": 0}}),
+        json!({"inferenceAck": {"requestID": UUID, "received": 32}}),
+        json!({"inferenceResume": {"requestID": UUID, "received": 32, "attempt": 1, "later": [1]}}),
+    ] {
+        let (message, _) = parse(&value).unwrap();
+        assert!(!matches!(message, ClusterMessage::Unknown { .. }));
+        for dialect in [Dialect::Flat, Dialect::Wrapped] {
+            let text = message.encode(dialect).unwrap();
+            assert_eq!(ClusterMessage::parse(&text).unwrap(), (message.clone(), dialect));
+        }
+        assert_eq!(encoded(&message, Dialect::Flat), value);
+    }
+    for wrong in [
+        json!({"inferenceAck": {"requestID": UUID}}),
+        json!({"inferenceAck": {"requestID": UUID, "received": -1}}),
+        json!({"inferenceResume": {"requestID": UUID, "received": 1.5, "attempt": 1}}),
+        json!({"inferenceResume": {"requestID": UUID, "received": 1}}),
+    ] {
+        assert!(matches!(parse(&wrong), Err(WireError::WrongShape { .. })), "{wrong}");
+    }
+}
+
+#[test]
+fn what_is_not_resumable_says_nothing_of_it() {
+    for kind in ["hello", "inferenceRequest", "inferenceChunk", "inferenceComplete", "inferenceError"] {
+        let (message, _) = parse(&example(kind)).unwrap();
+        let written = message.encode(Dialect::Flat).unwrap();
+        let written = String::from_utf8(written).unwrap();
+        assert!(!written.contains("resumable") && !written.contains("seq"), "{written}");
+    }
+}
+
+#[test]
 fn a_node_is_asked_who_it_is() {
     let node = "0".repeat(64);
     for value in [
