@@ -45,7 +45,10 @@ pub use backend::{Backend, BackendError, ChunkStream, LoadState, ModelInfo};
 pub use carrier::{CarriedLink, Carrier, LinkError, LinkReceiver, LinkSender};
 pub use error::AskError;
 #[cfg(feature = "io")]
-pub use io::{Answer, CarrierHost, Cluster, ClusterConfig, LinkGone, ShareNews};
+pub use io::{
+    Answer, CarrierHost, Cluster, ClusterConfig, LinkGone, LocalModelView, Pull, PullOptions, PullState,
+    RemoteModelView, ShareNews, Sharing, SharingConfig,
+};
 pub use view::{ClusterEvent, ClusterStatus, LinkPath, ModelView, PeerView};
 
 /// The README's example compiles.

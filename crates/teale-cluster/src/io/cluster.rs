@@ -7,7 +7,15 @@ use teale_wire::{HardwareCapability, NodeCapabilities, NodeId, PeerRecord, chat:
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
-use super::{answer::Answer, carriers::Carriers, host::CarrierHost, link, relay::Relays, shared::Shared};
+use super::{
+    answer::Answer,
+    carriers::Carriers,
+    host::CarrierHost,
+    link,
+    relay::Relays,
+    share::{Sharing, SharingConfig},
+    shared::Shared,
+};
 use crate::{
     AskError, Backend, CarriedLink, Carrier, ClusterEvent, ClusterStatus, Core, CoreConfig, Input, LinkPath,
     LoadState, ModelInfo, ModelView, PeerView,
@@ -157,6 +165,12 @@ impl Cluster {
     /// A peer is not there any more on this way.
     pub fn peers_lost(&self, peer: NodeId, path: LinkPath) {
         self.host().peers_lost(peer, path);
+    }
+
+    /// Begins to share models: fetching, and offering as far as the config allows. A second call takes the messages away
+    /// from the first.
+    pub fn share(&self, config: SharingConfig) -> Sharing {
+        Sharing::start(self.host(), config)
     }
 
     /// What a carrier, or model sharing, holds of this cluster; it does not keep it alive.

@@ -7,7 +7,7 @@ use teale_wire::{ClusterMessage, NodeId, PeerRecord};
 use tokio::sync::mpsc;
 
 use super::{link, shared::Shared};
-use crate::{CarriedLink, ClusterEvent, Input, LinkId, LinkPath};
+use crate::{CarriedLink, ClusterEvent, Core, Input, LinkId, LinkPath, PeerView};
 
 /// Messages of model sharing that wait for their driver. A link whose next one finds no place is not read meanwhile.
 pub(crate) const SHARE_QUEUE: usize = 64;
@@ -70,6 +70,11 @@ impl CarrierHost {
         if let Some(shared) = self.0.upgrade() {
             shared.handle(Input::Reach { peer });
         }
+    }
+
+    /// Peers, from memory.
+    pub(super) fn peers(&self) -> Vec<PeerView> {
+        self.0.upgrade().map(|shared| shared.look(Core::peers)).unwrap_or_default()
     }
 
     /// The link in use with a peer.

@@ -62,7 +62,7 @@ async fn read(shared: Arc<Shared>, link: LinkId, peer: NodeId, mut receiver: Box
             Ok(bytes) => bytes,
             Err(error) => break error,
         };
-        match ClusterMessage::parse(&bytes) {
+        match ClusterMessage::parse_shared(&bytes) {
             Ok((message, dialect)) if is_sharing(&message) => {
                 shares = true;
                 // Whoever sends more than is worked off waits here, alone.

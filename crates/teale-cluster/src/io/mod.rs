@@ -9,6 +9,7 @@ mod job;
 mod lan;
 mod link;
 mod relay;
+mod share;
 mod shared;
 
 pub use answer::Answer;
@@ -16,3 +17,5 @@ pub use cluster::{Cluster, ClusterConfig};
 pub use host::{CarrierHost, LinkGone, ShareNews};
 #[cfg(feature = "lan")]
 pub use lan::{Lan, LanConfig, LanStartError};
+pub use share::{LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig};
+pub use share::{LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig};
