@@ -18,4 +18,3 @@ pub use host::{CarrierHost, LinkGone, ShareNews};
 #[cfg(feature = "lan")]
 pub use lan::{Lan, LanConfig, LanStartError};
 pub use share::{LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig};
-pub use share::{LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig};
