@@ -40,5 +40,7 @@ pub mod text;
 mod upstream;
 
 #[cfg(feature = "llama")]
-pub use llama::{DEFAULT_CONTEXT, DEFAULT_SLOTS, LlamaBackend, LlamaOptions, LoadError, MOST_SLOTS, QUEUE};
+pub use llama::{
+    Activity, DEFAULT_CONTEXT, DEFAULT_SLOTS, LlamaBackend, LlamaOptions, LoadError, MOST_SLOTS, QUEUE,
+};
 pub use upstream::{Event, SseError, SseParser, UpstreamBackend, UpstreamError, UpstreamOptions};

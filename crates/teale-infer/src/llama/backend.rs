@@ -5,11 +5,12 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Condvar, Mutex, OnceLock, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     task::{Context, Poll},
     thread::{self, JoinHandle, Thread},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -43,9 +44,51 @@ pub struct LlamaBackend {
     engine: Option<JoinHandle<()>>,
 }
 
+/// What an engine does, and has done since it was loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Activity {
+    /// Slots that hold a request. One is free again when the engine has let go of the request, not when its stream
+    /// was dropped.
+    pub slots_busy: usize,
+    /// Tokens of prompts read, those remembered from earlier requests aside.
+    pub prompt_tokens: u64,
+    /// The longest decoding step, in microseconds: what a cancelled request may have to wait for.
+    pub longest_step_us: u64,
+}
+
+/// The engine's side of [`Activity`].
+#[derive(Debug, Default)]
+pub(super) struct Gauges {
+    slots_busy: AtomicUsize,
+    prompt_tokens: AtomicU64,
+    longest_step_us: AtomicU64,
+}
+
+impl Gauges {
+    pub(super) fn busy(&self, slots: usize) {
+        self.slots_busy.store(slots, Ordering::Release);
+    }
+
+    pub(super) fn step(&self, prompt_tokens: usize, took: Duration) {
+        self.prompt_tokens.fetch_add(prompt_tokens as u64, Ordering::Release);
+        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        self.longest_step_us.fetch_max(micros, Ordering::Release);
+    }
+
+    fn read(&self) -> Activity {
+        Activity {
+            slots_busy: self.slots_busy.load(Ordering::Acquire),
+            prompt_tokens: self.prompt_tokens.load(Ordering::Acquire),
+            longest_step_us: self.longest_step_us.load(Ordering::Acquire),
+        }
+    }
+}
+
 /// What the engine's threads and their owner both see.
 #[derive(Debug)]
 pub(super) struct Shared {
+    pub(super) gauges: Gauges,
     state: Mutex<State>,
     changed: Condvar,
     stopping: AtomicBool,
@@ -122,6 +165,11 @@ impl LlamaBackend {
         &self.options
     }
 
+    /// What the engine does at present.
+    pub fn activity(&self) -> Activity {
+        self.shared.gauges.read()
+    }
+
     fn admit(&self) -> Result<Place, BackendError> {
         match &*self.shared.lock() {
             State::Ready => {}
@@ -184,6 +232,7 @@ impl Drop for LlamaBackend {
 impl Shared {
     fn new(facts: Facts) -> Self {
         Self {
+            gauges: Gauges::default(),
             state: Mutex::new(State::Loading),
             changed: Condvar::new(),
             stopping: AtomicBool::new(false),

@@ -98,7 +98,8 @@ impl<'model> Engine<'model> {
             self.waiting.extend(jobs.try_iter());
             self.drop_cancelled();
             self.fill_slots();
-            if !self.step() {
+            shared.gauges.busy(self.slots.iter().filter(|slot| slot.running.is_some()).count());
+            if !self.step(shared) {
                 thread::park_timeout(NAP);
             }
         }
@@ -128,29 +129,37 @@ impl<'model> Engine<'model> {
             slot.last_used = self.clock;
             let sampler = sampler::chain(&job.sampling, self.model.vocab().n_tokens(), self.slot_context);
             let (running, prompt) = Running::new(job, sampler, self.slot_context);
-            slot.tokens = prompt;
-            slot.running = Some(running);
+            slot.begin(prompt, running);
         }
     }
 
     /// One batch; false when there was nothing to decode.
-    fn step(&mut self) -> bool {
-        let todo: Vec<usize> = self.slots.iter().map(Slot::todo).collect();
+    fn step(&mut self, shared: &Shared) -> bool {
+        let todo = slot::todo(&self.slots);
         let given = schedule::share(&todo, self.pace.budget(), BATCH);
         let shares: Vec<(usize, usize)> =
             given.into_iter().enumerate().filter(|(_, count)| *count > 0).collect();
         if shares.is_empty() {
             return false;
         }
+        let reading = self.reading(&shares);
         let start = Instant::now();
         match self.decode(&shares) {
             Ok(done) => {
-                self.pace.measured(shares.iter().map(|(_, count)| count).sum(), start.elapsed());
+                let took = start.elapsed();
+                self.pace.measured(shares.iter().map(|(_, count)| count).sum(), took);
+                shared.gauges.step(reading, took);
                 self.sample_all(&done);
             }
             Err(reason) => self.one_by_one(&shares, &reason),
         }
         true
+    }
+
+    /// How many tokens of these shares belong to prompts.
+    fn reading(&self, shares: &[(usize, usize)]) -> usize {
+        let reads = |index: &usize| self.slots.get(*index).is_some_and(Slot::is_reading);
+        shares.iter().filter(|(index, _)| reads(index)).map(|(_, count)| count).sum()
     }
 
     fn decode(&mut self, shares: &[(usize, usize)]) -> Result<Vec<Share>, String> {
@@ -184,8 +193,10 @@ impl<'model> Engine<'model> {
             let Some(slot) = self.slots.get_mut(*index) else { continue };
             let kept = forget(&mut self.context, slot.sequence, slot.decoded);
             if kept < slot.decoded {
-                // The context cannot forget a part: the prompt is read again, step by step.
-                slot.decoded = kept;
+                // The context cannot forget a part: what it knew is read again, by itself.
+                if !slot.read_again(kept, *count, shares.len() == 1) {
+                    self.fail(*index, reason);
+                }
                 continue;
             }
             match self.decode(&[(*index, *count)]) {

@@ -23,5 +23,5 @@ mod slot;
 mod strftime;
 mod template;
 
-pub use backend::{LlamaBackend, QUEUE};
+pub use backend::{Activity, LlamaBackend, QUEUE};
 pub use options::{DEFAULT_CONTEXT, DEFAULT_SLOTS, LlamaOptions, LoadError, MOST_SLOTS};

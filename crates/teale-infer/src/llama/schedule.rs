@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-/// Prompt tokens of the first step, before anything was measured.
-const FIRST_BUDGET: usize = 64;
-/// Prompt tokens of a step on the slowest machine.
+/// Prompt tokens of a step on the slowest machine, and of the first step, before anything was measured.
 const LEAST_BUDGET: usize = 8;
 /// How much one measurement counts.
 const WEIGHT: f64 = 0.3;
@@ -43,7 +41,7 @@ impl Pace {
 
     /// Prompt tokens of the next step.
     pub(super) fn budget(&self) -> usize {
-        let Some(seconds) = self.seconds_per_token else { return FIRST_BUDGET.min(self.most) };
+        let Some(seconds) = self.seconds_per_token else { return LEAST_BUDGET };
         let fits = self.step.as_secs_f64() / seconds.max(1e-9);
         (fits as usize).clamp(LEAST_BUDGET, self.most.max(LEAST_BUDGET))
     }
@@ -74,7 +72,7 @@ mod tests {
     #[test]
     fn the_budget_follows_the_machine() {
         let mut pace = Pace::new(Duration::from_millis(50), 500);
-        assert_eq!(pace.budget(), 64);
+        assert_eq!(pace.budget(), LEAST_BUDGET, "nothing is known of the machine");
         for _ in 0..50 {
             pace.measured(64, Duration::from_millis(64));
         }
