@@ -29,12 +29,20 @@ pub struct ApiOptions {
     pub allowed_hosts: Vec<String>,
     /// Origins whose pages may call it; `*` for any.
     pub cors_origins: Vec<String>,
+    /// How long a client may take nothing of its answer before it is cut off, and its slot freed. Default: 60 s.
+    pub write_timeout: Duration,
 }
 
 impl ApiOptions {
     /// An API without key, names and origins.
     pub fn new(address: SocketAddr) -> Self {
-        Self { address, key: None, allowed_hosts: Vec::new(), cors_origins: Vec::new() }
+        Self {
+            address,
+            key: None,
+            allowed_hosts: Vec::new(),
+            cors_origins: Vec::new(),
+            write_timeout: api::WRITE_TIMEOUT,
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 use std::{io, net::SocketAddr, path::PathBuf};
 
 use teale_identity::{IdentityError, KeyFileError};
+use teale_relay_client::url_without_credentials;
 use thiserror::Error;
 
 /// Why a node cannot start. All of these are the operator's to mend; the texts say how.
@@ -32,7 +33,7 @@ pub enum NodeError {
     #[error("the node's identity: {0}")]
     Identity(#[from] IdentityError),
     /// A relay URL nobody can connect to.
-    #[error("`{url}` is no relay URL ({reason}); expected ws://HOST[:PORT]/ws or wss://HOST[:PORT]/ws")]
+    #[error("`{}` is no relay URL ({reason}); expected ws://HOST[:PORT]/ws or wss://HOST[:PORT]/ws", url_without_credentials(.url))]
     RelayUrl {
         /// The URL.
         url: String,

@@ -95,7 +95,7 @@ impl Node {
             origins: options.cors_origins,
         };
         let api = Api::new(self.cluster.clone(), guard, self.id, self.name.clone());
-        self.server = Some(api.serve(listener));
+        self.server = Some(api.serve(listener, options.write_timeout));
         self.api = Some(address);
         if let Some(lock) = &mut self.lock {
             lock.publish(&RuntimeFile {

@@ -194,6 +194,9 @@ async fn models_health_readiness_and_metrics() {
         "teale_time_to_first_token_seconds_count 1",
         "teale_inter_token_latency_seconds_count 4",
         "teale_e2e_request_latency_seconds_bucket{le=\"+Inf\"} 1",
+        "teale_request_queue_time_seconds_bucket{le=\"0.3\"} 1",
+        "teale_request_queue_time_seconds_bucket{le=\"7680\"} 1",
+        "teale_request_queue_time_seconds_count 1",
         "teale_peers{path=\"relay\"} 0",
         "teale_handshake_failures_total{reason=\"replay detected\"} 0",
     ] {
@@ -295,6 +298,31 @@ async fn a_client_that_goes_away_frees_its_slot() {
     }
     let metrics = http().get(format!("{}/metrics", f.url)).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("teale_requests_total{model=\"owner/script\",status=\"499\"}"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_client_that_never_reads_is_cut_off_and_its_slot_freed() {
+    let f = fixture(1, |options| options.write_timeout = Duration::from_secs(1)).await;
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(1024).unwrap();
+    let mut client = socket.connect(f.node.api_addr().unwrap()).await.unwrap();
+    // More than the kernel's buffers take.
+    let body = body("words 60000", true).to_string();
+    let head = format!(
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    );
+    client.write_all((head + &body).as_bytes()).await.unwrap();
+    let live = || f.script.live.load(std::sync::atomic::Ordering::SeqCst);
+    until("the answer begins", || live() == 1).await;
+    let took = until("the slot is free", || live() == 0 && f.node.cluster().status().slots_busy == 0).await;
+    println!("cut off after {took:?}");
+    let metrics = http().get(format!("{}/metrics", f.url)).send().await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("teale_requests_total{model=\"owner/script\",status=\"499\"} 1"), "{metrics}");
+    // The client finds its connection cut in the middle of the answer.
+    let mut rest = Vec::new();
+    let _ = client.read_to_end(&mut rest).await;
+    assert!(!rest.ends_with(b"data: [DONE]\n\n\r\n0\r\n\r\n") && !rest.ends_with(b"0\r\n\r\n"));
 }
 
 #[tokio::test]

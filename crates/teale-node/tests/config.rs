@@ -81,6 +81,19 @@ fn secrets_come_from_files_and_are_not_shown() {
 }
 
 #[test]
+fn names_and_passwords_in_urls_are_not_shown() {
+    let file =
+        "relays = [\"wss://me:sesame@a.example/ws\", \"ws://b/ws\"]\nupstream = \"http://sesame@c:1/v1\"";
+    let resolved = resolve("", &[], file).unwrap();
+    assert_eq!(resolved.settings.relays[0], "wss://me:sesame@a.example/ws");
+    let shown = serde_json::to_string(&resolved.rows).unwrap();
+    assert!(!shown.contains("sesame"), "{shown}");
+    for url in ["wss://***@a.example/ws", "ws://b/ws", "http://***@c:1/v1"] {
+        assert!(shown.contains(url), "{shown}");
+    }
+}
+
+#[test]
 fn every_setting_is_in_the_table() {
     let rows = resolve("", &[], "").unwrap().rows;
     let known = |key: &str| rows.iter().any(|row| row.key == key);

@@ -30,11 +30,25 @@ const REASONS: [&str; 7] = [
 const OTHER: &str = "other";
 
 /// Counters fed by the cluster's events.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct EventCounters {
     refused: [AtomicU64; REASONS.len() + 1],
+    /// From a request's arrival to its slot at the own backend, whoever asked; of one answered by a peer, to the
+    /// moment it was sent there (how long it waits at the peer is the peer's to say).
+    queue_time: Histogram,
     served: AtomicU64,
     served_tokens: AtomicU64,
+}
+
+impl Default for EventCounters {
+    fn default() -> Self {
+        Self {
+            refused: Default::default(),
+            queue_time: Histogram::of_requests(),
+            served: AtomicU64::new(0),
+            served_tokens: AtomicU64::new(0),
+        }
+    }
 }
 
 impl EventCounters {
@@ -59,6 +73,7 @@ impl EventCounters {
                     counter.fetch_add(1, Relaxed);
                 }
             }
+            ClusterEvent::Started { waited, .. } => self.queue_time.observe(*waited),
             ClusterEvent::Served { tokens, .. } => {
                 self.served.fetch_add(1, Relaxed);
                 self.served_tokens.fetch_add(*tokens, Relaxed);
@@ -87,6 +102,7 @@ fn render(api: &Api) -> String {
     page.histogram("teale_time_to_first_token_seconds", &telemetry.first_token);
     page.histogram("teale_inter_token_latency_seconds", &telemetry.inter_token);
     page.histogram("teale_e2e_request_latency_seconds", &telemetry.end_to_end);
+    page.histogram("teale_request_queue_time_seconds", &api.events.queue_time);
     page.single("teale_served_requests_total", "counter", api.events.served.load(Relaxed));
     page.single("teale_served_tokens_total", "counter", api.events.served_tokens.load(Relaxed));
     page.single("teale_slots", "gauge", status.slots);

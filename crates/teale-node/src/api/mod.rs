@@ -10,9 +10,13 @@ mod metrics;
 mod models;
 mod server;
 mod sse;
+mod stalled;
 mod telemetry;
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use axum::{
     Router, middleware,
@@ -26,7 +30,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use chat::protection;
 pub(crate) use guard::Guard;
 pub(crate) use metrics::path_name;
-pub(crate) use server::{ApiServer, bind};
+pub(crate) use server::{ApiServer, WRITE_TIMEOUT, bind};
 
 /// What the handlers share.
 pub(crate) struct Api {
@@ -62,10 +66,10 @@ impl Api {
         }
     }
 
-    /// Serves on a listener.
-    pub(crate) fn serve(self, listener: TcpListener) -> ApiServer {
+    /// Serves on a listener. A client that takes nothing of an answer for `write_timeout` is cut off.
+    pub(crate) fn serve(self, listener: TcpListener, write_timeout: Duration) -> ApiServer {
         let closed = self.closed.clone();
-        ApiServer::spawn(listener, self.router(), closed)
+        ApiServer::spawn(listener, self.router(), write_timeout, closed)
     }
 
     /// All routes, guarded.

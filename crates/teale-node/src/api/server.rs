@@ -14,10 +14,14 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use super::stalled::Impatient;
+
 /// Connections at a time; further ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a request's head may take, and a connection may idle between two requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long a client may take nothing of an answer, unless told otherwise.
+pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after the kernel refused to accept (out of file descriptors).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -44,10 +48,16 @@ struct Stop {
 
 impl ApiServer {
     /// Serves on a listener until [`ApiServer::shutdown`], or until dropped, which cancels `closed` either way.
-    pub(crate) fn spawn(listener: TcpListener, router: Router, closed: CancellationToken) -> Self {
+    pub(crate) fn spawn(
+        listener: TcpListener,
+        router: Router,
+        write_timeout: Duration,
+        closed: CancellationToken,
+    ) -> Self {
         let stop = Stop { soon: CancellationToken::new(), now: closed };
         let connections = TaskTracker::new();
-        connections.spawn(accept(listener, router, stop.clone(), connections.clone()));
+        let service = Service { router, write_timeout };
+        connections.spawn(accept(listener, service, stop.clone(), connections.clone()));
         Self { stop, connections }
     }
 
@@ -67,7 +77,14 @@ impl Drop for ApiServer {
     }
 }
 
-async fn accept(listener: TcpListener, router: Router, stop: Stop, connections: TaskTracker) {
+/// What every connection is served with.
+#[derive(Debug, Clone)]
+struct Service {
+    router: Router,
+    write_timeout: Duration,
+}
+
+async fn accept(listener: TcpListener, service: Service, stop: Stop, connections: TaskTracker) {
     let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
         let accepted = async {
@@ -82,7 +99,7 @@ async fn accept(listener: TcpListener, router: Router, stop: Stop, connections: 
         let Ok(permit) = permit else { return };
         match accepted {
             Ok((stream, _)) => {
-                connections.spawn(serve(stream, router.clone(), stop.clone(), permit));
+                connections.spawn(serve(stream, service.clone(), stop.clone(), permit));
             }
             Err(error) => {
                 tracing::warn!(%error, "the API could not accept a connection");
@@ -93,13 +110,14 @@ async fn accept(listener: TcpListener, router: Router, stop: Stop, connections: 
 }
 
 /// One connection. A client that closes it drops the request's future or body, and with it the answer.
-async fn serve(stream: TcpStream, router: Router, stop: Stop, _permit: OwnedSemaphorePermit) {
+async fn serve(stream: TcpStream, service: Service, stop: Stop, _permit: OwnedSemaphorePermit) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY");
     }
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+    let stream = TokioIo::new(Impatient::new(stream, service.write_timeout));
+    let connection = builder.serve_connection(stream, TowerToHyperService::new(service.router));
     let mut connection = std::pin::pin!(connection);
     let result = tokio::select! {
         result = connection.as_mut() => result,

@@ -25,7 +25,8 @@ const FIRST_TOKEN: &[f64] = &[
 const INTER_TOKEN: &[f64] = &[
     0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 20.0, 40.0, 80.0,
 ];
-const END_TO_END: &[f64] = &[
+/// Of whole requests, and of their time in the queue.
+const REQUEST: &[f64] = &[
     0.3, 0.5, 0.8, 1.0, 1.5, 2.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 60.0, 120.0, 240.0, 480.0,
     960.0, 1920.0, 7680.0,
 ];
@@ -40,6 +41,11 @@ pub(super) struct Histogram {
 }
 
 impl Histogram {
+    /// Over a request's time, or its time in the queue.
+    pub(super) fn of_requests() -> Self {
+        Self::new(REQUEST)
+    }
+
     fn new(borders: &'static [f64]) -> Self {
         Self {
             borders,
@@ -48,7 +54,7 @@ impl Histogram {
         }
     }
 
-    fn observe(&self, value: Duration) {
+    pub(super) fn observe(&self, value: Duration) {
         let seconds = value.as_secs_f64();
         let bucket = self.borders.partition_point(|border| *border < seconds);
         if let Some(count) = self.counts.get(bucket) {
@@ -92,7 +98,7 @@ impl Telemetry {
             generation_tokens: AtomicU64::new(0),
             first_token: Histogram::new(FIRST_TOKEN),
             inter_token: Histogram::new(INTER_TOKEN),
-            end_to_end: Histogram::new(END_TO_END),
+            end_to_end: Histogram::new(REQUEST),
             requests: Mutex::new(BTreeMap::new()),
         }
     }

@@ -100,10 +100,10 @@ async fn serve(context: &Context) -> Result<(), Failure> {
     let mut signals =
         Signals::install().map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
     let api = ApiOptions {
-        address: settings.api,
         key: settings.api_key.clone(),
         allowed_hosts: settings.allowed_hosts.clone(),
         cors_origins: settings.cors_origins.clone(),
+        ..ApiOptions::new(settings.api)
     };
     if settings.relays.is_empty() {
         tracing::warn!("no relay is configured: this node reaches nobody; give one with --relay URL");

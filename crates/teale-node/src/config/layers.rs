@@ -6,6 +6,7 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
+use teale_relay_client::url_without_credentials;
 use thiserror::Error;
 use toml::{Table, Value};
 
@@ -352,9 +353,18 @@ fn row(key: &Key, value: Option<Value>, source: &Source) -> Row {
     let shown = match (key.kind, value) {
         (_, None) => serde_json::Value::Null,
         (Kind::Secret, Some(_)) => "(set)".into(),
-        (_, Some(value)) => serde_json::Value::deserialize(value).unwrap_or_default(),
+        (_, Some(value)) => serde_json::Value::deserialize(without_credentials(value)).unwrap_or_default(),
     };
     Row { key: key.name, value: shown, source: source.to_string() }
+}
+
+/// URLs among the values without the names and passwords they may carry.
+fn without_credentials(value: Value) -> Value {
+    match value {
+        Value::String(text) => Value::String(url_without_credentials(&text).into_owned()),
+        Value::Array(items) => Value::Array(items.into_iter().map(without_credentials).collect()),
+        other => other,
+    }
 }
 
 #[cfg(test)]

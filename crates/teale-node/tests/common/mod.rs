@@ -36,6 +36,22 @@ pub fn tiny_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny.gguf")
 }
 
+/// A model that takes a test machine some milliseconds per token, and never ends by itself; about 60 MB, made on the
+/// spot.
+pub fn slow_model(dir: &Path) -> PathBuf {
+    let options = xtask::tiny_model::Options {
+        width: 384,
+        layers: 6,
+        heads: 6,
+        feed_forward: 1536,
+        context: 4096,
+        ..xtask::tiny_model::Options::bench()
+    };
+    let path = dir.join("slow.gguf");
+    std::fs::write(&path, xtask::tiny_model::write(&options)).unwrap();
+    path
+}
+
 /// An engine that does what the last message says: `words N` answers N words, `pace N` the same with 20 ms between
 /// them, `hold` never says anything, `late N` begins after two seconds, `context` refuses as too long, `break` fails after two words, `tools` calls
 /// one.
@@ -145,6 +161,11 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) -> Duration {
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     started.elapsed()
+}
+
+/// Waits until the node's relays know it: whoever looks for it earlier finds nobody, and may not look again at once.
+pub async fn registered(node: &teale_node::Node) {
+    until("it is registered", || node.cluster().relays().iter().all(|relay| relay.registered)).await;
 }
 
 /// A relay in this process.
