@@ -39,7 +39,7 @@ fn prompt(number: u8) -> String {
 /// the engine's slot is free.
 async fn leave(api: &str, backend: &LlamaBackend, number: u8, tokens: u64) -> Duration {
     let body = json!({ "model": "slow", "messages": [{ "role": "user", "content": prompt(number) }],
-        "stream": number % 2 == 0 })
+        "stream": number.is_multiple_of(2) })
     .to_string();
     let head = format!(
         "POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\ncontent-length: {}\r\n\r\n",
