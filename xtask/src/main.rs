@@ -5,6 +5,7 @@
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
 mod bench;
+mod demo_model;
 mod fuzz;
 mod install;
 mod layers;
@@ -26,6 +27,7 @@ cargo xtask VERB
   fuzz TARGET SECONDS       fuzz one target on nightly (`all`: each of them), starting from its seeds
   bench [NAME]              run the benches (relay, seal, engine, overhead); without a name: list them
   tiny-model [ARGS…]        write the tests' GGUF model again (`--help` tells more)
+  demo-model build|score    train the built-in model again; ask it the held-out questions
   python                    make the Python environment that the foreign tests use
   install                   only install what is missing";
 
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         "fuzz" => fuzz::run(&rest),
         "bench" => install::build_needs().and_then(|()| bench::run(&rest)),
         "tiny-model" => xtask::tiny_model::command(&rest),
+        "demo-model" => demo_model::command(&rest),
         "python" => python::prepare().map(|path| println!("{}", path.display())),
         "install" => install::build_needs().and_then(|()| install::test_needs()),
         "" | "help" | "-h" | "--help" => {
