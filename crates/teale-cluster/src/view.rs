@@ -77,6 +77,8 @@ pub struct ClusterStatus {
     pub slots_busy: usize,
     /// Requests that wait for a slot.
     pub queued: usize,
+    /// Requests of peers whose link died, and ends of answers that their askers do not have yet.
+    pub detached: usize,
     /// Links up.
     pub links: usize,
     /// Links in plaintext.

@@ -20,7 +20,7 @@ fn hello_and_heartbeat_carry_every_field_of_the_seed() {
     let find = |kind: &str| world.wire.iter().find(|(.., text)| text.starts_with(kind)).unwrap().3.clone();
     assert_eq!(
         find("{\"hello\""),
-        r#"{"hello":{"deviceInfo":{"id":"device-0","name":"node 0","hardware":{"chipFamily":"intelCPU","chipName":"test","totalRAMGB":16.0,"gpuCoreCount":0,"memoryBandwidthGBs":40.0,"tier":2,"gpuBackend":"cpu","platform":"linux"},"registeredAt":734792800.0,"lastSeenAt":734792800.0,"isCurrentDevice":true,"loadedModels":[]},"protocolVersion":1,"clusterPasscodeHash":null,"loadedModels":[],"ownerUserID":null}}"#
+        r#"{"hello":{"deviceInfo":{"id":"device-0","name":"node 0","hardware":{"chipFamily":"intelCPU","chipName":"test","totalRAMGB":16.0,"gpuCoreCount":0,"memoryBandwidthGBs":40.0,"tier":2,"gpuBackend":"cpu","platform":"linux"},"registeredAt":734792800.0,"lastSeenAt":734792800.0,"isCurrentDevice":true,"loadedModels":[]},"protocolVersion":1,"clusterPasscodeHash":null,"loadedModels":[],"ownerUserID":null,"resumable":true}}"#
     );
     let ack: serde_json::Value = serde_json::from_str(&find("{\"helloAck\"")).unwrap();
     assert_eq!(ack["helloAck"]["loadedModels"][0], MODEL);

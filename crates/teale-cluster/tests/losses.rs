@@ -2,13 +2,19 @@
 
 mod loopback;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::StreamExt;
 use loopback::{
     MODEL, PATIENCE, joined, mortal, node, read, relay, relay_at, request, runtime, scripted, until, whole,
 };
 use teale_cluster::AskError;
+
+/// How long the relay is away.
+const OUTAGE: Duration = Duration::from_secs(3);
 
 fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
@@ -66,6 +72,7 @@ async fn a_killed_relay_is_an_error_a_free_slot_and_a_new_registration() {
     assert!(consumer.wait_for_model(MODEL, PATIENCE).await);
     let mut answer = consumer.chat(request("100000")).await.unwrap();
     assert!(answer.next().await.is_some());
+    let died = Instant::now();
     relays.shutdown_background();
     let (_, _, end) = tokio::time::timeout(Duration::from_secs(5), read(&mut answer)).await.unwrap();
     assert!(matches!(end, Err(AskError::LinkLost(_))), "{end:?}");
@@ -73,7 +80,7 @@ async fn a_killed_relay_is_an_error_a_free_slot_and_a_new_registration() {
     until("both notice", PATIENCE, || [&provider, &consumer].iter().all(|node| !node.relays()[0].registered))
         .await;
 
-    tokio::time::sleep(Duration::from_secs(3)).await; // The outage.
+    tokio::time::sleep(OUTAGE.saturating_sub(died.elapsed())).await;
     let relays = runtime();
     assert_eq!(relays.spawn(relay_at(address)).await.unwrap(), address);
     let registered = || [&provider, &consumer].iter().all(|node| node.relays()[0].registered);

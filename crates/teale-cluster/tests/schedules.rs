@@ -1,4 +1,5 @@
-//! Random schedules of requests, cancels, dying links, stuck links and dying nodes. Whatever happens: each request
+//! Random schedules of requests, cancels, links that die (with a word or without, on the relay or the LAN), come back,
+//! come twice or get stuck, and of dying nodes. Whatever happens: each request
 //! ends exactly once, no slot leaks, the text of an answer is a prefix of what the provider said, and all of it when
 //! the answer ended well.
 
@@ -7,7 +8,7 @@ mod world;
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use teale_cluster::AskId;
+use teale_cluster::{AskId, LinkPath};
 use world::{World, ms, request, secs, whole};
 
 #[derive(Debug, Clone)]
@@ -22,6 +23,13 @@ enum Step {
     Mute { from: usize, to: usize },
     Unmute,
     Link { from: usize, to: usize },
+    LanLink { from: usize, to: usize },
+    Die { node: usize, which: usize, mine: u64, theirs: u64 },
+    Meet { a: usize, b: usize },
+    Pull { a: usize, b: usize },
+    PullSilently { a: usize, b: usize, mine: u64, theirs: u64 },
+    Lag { ms: u64 },
+    Relay { up: bool },
     Kill { node: usize },
     Revive { node: usize },
     Discover,
@@ -33,7 +41,8 @@ const NODES: usize = 4;
 fn step() -> impl Strategy<Value = Step> {
     let node = 0..NODES;
     prop_oneof![
-        8 => (node.clone(), 0..40u64).prop_map(|(from, tokens)| Step::Ask { from, tokens }),
+        6 => (node.clone(), 0..40u64).prop_map(|(from, tokens)| Step::Ask { from, tokens }),
+        2 => (node.clone(), 0..600u64).prop_map(|(from, tokens)| Step::Ask { from, tokens }),
         1 => node.clone().prop_map(|from| Step::Hang { from }),
         1 => (node.clone(), 0..5u64).prop_map(|(from, tokens)| Step::Break { from, tokens }),
         3 => (0..64usize).prop_map(|which| Step::Cancel { which }),
@@ -43,6 +52,15 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::Mute { from, to }),
         1 => Just(Step::Unmute),
         1 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::Link { from, to }),
+        1 => (node.clone(), node.clone()).prop_map(|(from, to)| Step::LanLink { from, to }),
+        2 => (node.clone(), 0..8usize, 0..8000u64, 0..8000u64)
+            .prop_map(|(node, which, mine, theirs)| Step::Die { node, which, mine, theirs }),
+        3 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Meet { a, b }),
+        2 => (node.clone(), node.clone()).prop_map(|(a, b)| Step::Pull { a, b }),
+        2 => (node.clone(), node.clone(), 0..8000u64, 0..8000u64)
+            .prop_map(|(a, b, mine, theirs)| Step::PullSilently { a, b, mine, theirs }),
+        1 => (0..3000u64).prop_map(|ms| Step::Lag { ms }),
+        1 => any::<bool>().prop_map(|up| Step::Relay { up }),
         1 => node.clone().prop_map(|node| Step::Kill { node }),
         2 => node.prop_map(|node| Step::Revive { node }),
         1 => Just(Step::Discover),
@@ -113,6 +131,25 @@ impl Run {
                     world.link(from, to);
                 }
             }
+            Step::LanLink { from, to } => {
+                if from != to && world.nodes[from].up && world.nodes[to].up {
+                    world.link_by(from, to, LinkPath::Lan);
+                }
+            }
+            Step::Die { node, which, mine, theirs } => {
+                if let Some(link) = world.links(node).get(which).copied() {
+                    world.die(node, link, ms(mine), ms(theirs));
+                }
+            }
+            Step::Meet { a, b } => {
+                if a != b {
+                    world.meet(a, b);
+                }
+            }
+            Step::Pull { a, b } => world.pull(a, b),
+            Step::PullSilently { a, b, mine, theirs } => world.pull_silently(a, b, ms(mine), ms(theirs)),
+            Step::Lag { ms: time } => world.lag = ms(time),
+            Step::Relay { up } => world.relay = up,
             Step::Kill { node } => world.kill(node),
             Step::Revive { node } => world.nodes[node].up = true,
             Step::Discover => world.discover(),
@@ -150,7 +187,7 @@ impl Run {
         for node in &self.world.nodes {
             assert!(node.core.is_idle());
             let status = node.core.status();
-            assert_eq!((status.slots_busy, status.queued), (0, 0));
+            assert_eq!((status.slots_busy, status.queued, status.detached), (0, 0, 0));
             assert!(node.core.peers().iter().all(|peer| peer.in_flight == 0));
         }
     }

@@ -1,6 +1,7 @@
 //! Two cluster cores joined by a hostile schedule: messages lost, repeated and made up, links that die, engines that
 //! stall, users that cancel. Each request ends at most once and never after its cancel, no more requests run than
-//! there are slots, answers come in order, and nothing grows without bound.
+//! there are slots, and nothing grows without bound. As long as nobody makes messages up, an answer is what the engine
+//! said, from its beginning, in order, without a hole and without a piece twice, whatever links it came over.
 
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
@@ -33,6 +34,8 @@ struct Node {
     stopping: BTreeSet<JobId>,
     asks: BTreeSet<AskId>,
     begun: BTreeSet<AskId>,
+    /// How far the numbers of each answer have come.
+    heard: BTreeMap<AskId, u32>,
     /// Requests that ended or were cancelled.
     over: BTreeSet<AskId>,
     wanted: bool,
@@ -43,11 +46,13 @@ struct World {
     now: Duration,
     nodes: [Node; 2],
     next: u64,
+    /// Whether nobody has made a message up so far.
+    honest: bool,
 }
 
 /// Plays the schedule.
 pub fn run(data: &[u8]) {
-    let mut world = World { now: Duration::ZERO, nodes: [node(1), node(2)], next: 0 };
+    let mut world = World { now: Duration::ZERO, nodes: [node(1), node(2)], next: 0, honest: true };
     for side in 0..2 {
         let info = ModelInfo { id: MODEL.into(), state: LoadState::Ready, context: None, size_bytes: None };
         world.input(side, Input::Backend { models: vec![info], slots: SLOTS });
@@ -84,6 +89,7 @@ fn node(n: u8) -> Node {
         stopping: BTreeSet::new(),
         asks: BTreeSet::new(),
         begun: BTreeSet::new(),
+        heard: BTreeMap::new(),
         over: BTreeSet::new(),
         wanted: false,
         inbox: VecDeque::new(),
@@ -143,7 +149,7 @@ impl World {
                     }
                 }
             }
-            7 => self.link(side),
+            7 => self.link(side, if op & 0x10 == 0 { LinkPath::Relay } else { LinkPath::Lan }),
             8 => {
                 let nth = arg(bytes);
                 if let Some(link) = self.nodes[side].links.iter().nth(nth % 8).copied() {
@@ -196,13 +202,14 @@ impl World {
     /// A peer may say anything at all.
     fn made_up(&mut self, side: usize, text: &[u8]) {
         let Some(link) = self.nodes[side].links.first().copied() else { return };
+        self.honest = false;
         match ClusterMessage::parse(text) {
             Ok((message, dialect)) => self.input(side, Input::Message { link, message, dialect }),
             Err(error) => self.input(side, Input::Malformed { link, error }),
         }
     }
 
-    fn link(&mut self, side: usize) {
+    fn link(&mut self, side: usize, path: LinkPath) {
         if self.nodes[side].links.len() >= 4 {
             return;
         }
@@ -212,7 +219,7 @@ impl World {
         for to in [1 - side, side] {
             self.nodes[to].links.insert(link);
             let peer = self.nodes[1 - to].id;
-            let up = Input::LinkUp { link, peer, path: LinkPath::Relay, security, initiator: to == side };
+            let up = Input::LinkUp { link, peer, path, security, initiator: to == side };
             self.input(to, up);
         }
     }
@@ -297,8 +304,14 @@ impl World {
                 node.stopping.insert(job);
             }
             Output::Begin { ask, .. } => assert!(node.begun.insert(ask), "begins twice"),
-            Output::Deliver { ask, .. } => {
+            Output::Deliver { ask, chunk } => {
                 assert!(node.asks.contains(&ask) && node.begun.contains(&ask), "a chunk for nobody");
+                let texts = chunk.choices.iter().filter_map(|choice| choice.delta.content.as_deref());
+                let heard = node.heard.entry(ask).or_default();
+                for number in texts.flat_map(str::split_whitespace).filter(|_| self.honest) {
+                    *heard += 1;
+                    assert_eq!(number.parse(), Ok(*heard), "a piece is missing, or came twice");
+                }
             }
             Output::End { ask, result } => {
                 node.asks.remove(&ask);

@@ -55,11 +55,13 @@ pub const ACK_TEXT: usize = 128 << 10;
 /// How long a resumable request whose link died keeps its slot, and how long the end of its answer is kept.
 pub const DETACHED: Duration = Duration::from_secs(20);
 /// The same where the link was relayed and no other way to the asker is known.
-pub const DETACHED_ALONE: Duration = Duration::from_secs(3);
+pub const DETACHED_ALONE: Duration = Duration::from_secs(2);
+/// Ends of answers kept at once; beyond it the oldest is forgotten.
+pub const KEPT_ENDS: usize = 256;
 /// How long an asker looks for another link for a request whose link died.
 pub const RESUME_WITHIN: Duration = Duration::from_secs(4);
 /// Moves of one request without a single new piece of its answer.
-pub const MOVES: u32 = 8;
+pub const MOVES: u32 = 16;
 /// Requests given up while there was no link: their provider is told when there is one.
 pub const OWED_CANCELS: usize = 64;
 

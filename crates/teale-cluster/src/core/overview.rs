@@ -90,6 +90,7 @@ impl Core {
             slots: self.own.slots,
             slots_busy: self.slots_busy,
             queued: self.queue.len(),
+            detached: self.jobs.values().filter(|job| job.waits_for_asker()).count(),
             links: self.links.len(),
             plaintext_links: plaintext.count(),
             rejected: self.counters.rejected,

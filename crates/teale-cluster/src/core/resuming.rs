@@ -175,6 +175,16 @@ impl Core {
         }
     }
 
+    /// Askers that never say that they have the end keep only so much.
+    pub(super) fn bound_kept_ends(&mut self) {
+        let mut ended = self.jobs.iter().filter(|(_, job)| !job.is_alive()).map(|(id, _)| *id);
+        if let Some(oldest) = ended.next()
+            && ended.count() >= bounds::KEPT_ENDS
+        {
+            self.forget_job(oldest);
+        }
+    }
+
     /// A request can be resumed no more.
     pub(super) fn unlist(&mut self, peer: NodeId, request: &RequestId, id: JobId) {
         let key = (peer, request.clone());

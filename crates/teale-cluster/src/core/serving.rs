@@ -83,6 +83,11 @@ impl Job {
         }
     }
 
+    /// Whether its asker is not there, or has yet to say that it has the end.
+    pub(super) fn waits_for_asker(&self) -> bool {
+        !self.is_alive() || self.resumable.as_ref().is_some_and(|resumable| resumable.detached.is_some())
+    }
+
     /// Whether it waits for a slot, holds one, or has yet to let go of it.
     pub(super) fn is_alive(&self) -> bool {
         !matches!(self.state, JobState::Ended)
@@ -335,7 +340,10 @@ impl Core {
             }
         }
         match until {
-            Some(until) => self.wake_by(until),
+            Some(until) => {
+                self.wake_by(until);
+                self.bound_kept_ends();
+            }
             None => {
                 self.jobs.remove(&id);
                 if let Some(link) = self.links.get_mut(link_id) {

@@ -156,6 +156,11 @@ pub struct World {
     pub mute: BTreeSet<(usize, usize)>,
     /// Node pairs that share a local network, the smaller first.
     pub lan: BTreeSet<(usize, usize)>,
+    /// How much later than others new links deliver, each way.
+    pub lag: Duration,
+    lags: BTreeMap<LinkId, Duration>,
+    /// Links that broke without a word: what is sent to them is lost.
+    dead: BTreeSet<LinkId>,
     /// Whether the relay is there for new links.
     pub relay: bool,
     /// The protection of new links.
@@ -173,6 +178,9 @@ impl World {
             nodes: Vec::new(),
             mute: BTreeSet::new(),
             lan: BTreeSet::new(),
+            lag: Duration::ZERO,
+            lags: BTreeMap::new(),
+            dead: BTreeSet::new(),
             relay: true,
             security: SEALED,
             wire: Vec::new(),
@@ -280,6 +288,9 @@ impl World {
         let (ours, theirs) = (LinkId(self.number()), LinkId(self.number()));
         self.nodes[from].links.insert(ours, (to, theirs));
         self.nodes[to].links.insert(theirs, (from, ours));
+        for link in [ours, theirs] {
+            self.lags.insert(link, self.lag);
+        }
         self.nodes[from].paths.insert(ours, path);
         self.nodes[to].paths.insert(theirs, path);
         let security = self.security;
@@ -306,6 +317,25 @@ impl World {
         for link in self.links_by(a, LinkPath::Lan) {
             if self.nodes[a].links.get(&link).is_some_and(|(other, _)| *other == b) {
                 self.cut(a, link);
+            }
+        }
+    }
+
+    /// A link breaks without a word; the two sides notice when they do.
+    pub fn die(&mut self, index: usize, link: LinkId, mine: Duration, theirs: Duration) {
+        if let Some((other, far)) = self.nodes[index].links.get(&link).copied() {
+            self.dead.extend([link, far]);
+            self.schedule(mine, Event::Down { node: index, link });
+            self.schedule(theirs, Event::Down { node: other, link: far });
+        }
+    }
+
+    /// The cable between two nodes is pulled; the two sides notice when they do.
+    pub fn pull_silently(&mut self, a: usize, b: usize, mine: Duration, theirs: Duration) {
+        self.lan.remove(&(a.min(b), a.max(b)));
+        for link in self.links_by(a, LinkPath::Lan) {
+            if self.nodes[a].links.get(&link).is_some_and(|(other, _)| *other == b) {
+                self.die(a, link, mine, theirs);
             }
         }
     }
@@ -386,14 +416,16 @@ impl World {
     fn happen(&mut self, event: Event) {
         match event {
             Event::Deliver { node, link, bytes } => {
-                if self.nodes[node].links.contains_key(&link) && self.nodes[node].up {
+                let arrives = self.nodes[node].links.contains_key(&link) && !self.dead.contains(&link);
+                if arrives && self.nodes[node].up {
                     let (message, dialect) = ClusterMessage::parse(&bytes).unwrap();
                     self.input(node, Input::Message { link, message, dialect });
                 }
             }
             Event::Down { node, link } => {
-                self.nodes[node].links.remove(&link);
-                self.input(node, Input::LinkDown { link, reason: "cut".into() });
+                if self.nodes[node].links.remove(&link).is_some() {
+                    self.input(node, Input::LinkDown { link, reason: "cut".into() });
+                }
             }
             Event::Open { node, peer, way } => {
                 let to = self.nodes.iter().position(|other| other.id == peer && other.up);
@@ -534,7 +566,8 @@ impl World {
         let bytes = message.encode(dialect).unwrap();
         self.wire.push((self.now, from, to, String::from_utf8(bytes.clone()).unwrap()));
         if !self.mute.contains(&(from, to)) {
-            self.schedule(DELAY, Event::Deliver { node: to, link, bytes });
+            let delay = DELAY + self.lags.get(&link).copied().unwrap_or_default();
+            self.schedule(delay, Event::Deliver { node: to, link, bytes });
         }
     }
 }
