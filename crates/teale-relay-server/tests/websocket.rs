@@ -178,7 +178,7 @@ proptest! {
 
 fn describe(inbox: &Inbox, event: Event) -> String {
     match event {
-        Event::Message { text, frame, payload_at } => {
+        Event::Message { text, frame, payload_at, .. } => {
             format!("{text} {:?} {payload_at}", inbox.bytes(&frame))
         }
         other => format!("{other:?}"),

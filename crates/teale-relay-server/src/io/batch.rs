@@ -80,21 +80,16 @@ impl Batch {
     /// Sends everything. `inbox` is where the pieces that are [`Piece::Here`] lie; its batch is ended.
     pub(super) fn flush(&mut self, hub: &Hub, now: Duration, from: Option<SocketId>, inbox: &mut Inbox) {
         let mut source = Source { inbox, taken: None };
-        let sorted = self.deliveries.len() > SEARCHED;
-        if sorted {
-            self.deliveries.sort_by_key(|delivery| delivery.conn.id);
-        }
-        for first in 0..self.deliveries.len() {
-            if let Some(mut group) = Group::gather(&mut self.deliveries, first, sorted, &mut source) {
-                let conn = group.conn.clone();
-                conn.send(hub, now, &mut group);
-                let refused = group.refused;
-                self.refused.extend(refused);
-            }
+        if self.deliveries.len() == 1
+            && let Some(Delivery { conn, piece, own, .. }) = self.deliveries.pop()
+        {
+            let group = Group::new(&conn, (piece, own), Vec::new(), &mut source);
+            self.send_group(hub, now, &conn, group);
+        } else {
+            self.send_groups(hub, now, &mut source);
         }
         source.end();
-        self.deliveries.clear();
-        for conn in self.closes.drain(..) {
+        while let Some(conn) = self.closes.pop() {
             conn.close(now);
         }
         if !self.refused.is_empty()
@@ -102,6 +97,26 @@ impl Batch {
         {
             self.report_refused(hub, now, from);
         }
+    }
+
+    fn send_groups(&mut self, hub: &Hub, now: Duration, source: &mut Source<'_>) {
+        let mut deliveries = std::mem::take(&mut self.deliveries);
+        let sorted = deliveries.len() > SEARCHED;
+        if sorted {
+            deliveries.sort_by_key(|delivery| delivery.conn.id);
+        }
+        for first in 0..deliveries.len() {
+            if let Some((conn, group)) = Group::gather(&mut deliveries, first, sorted, source) {
+                self.send_group(hub, now, &conn, group);
+            }
+        }
+        deliveries.clear();
+        self.deliveries = deliveries;
+    }
+
+    fn send_group(&mut self, hub: &Hub, now: Duration, conn: &Conn, mut group: Group<'_, '_>) {
+        conn.send(hub, now, &mut group);
+        self.refused.append(&mut group.refused);
     }
 
     /// Tells the switchboard, whose answers make one more round.
@@ -156,7 +171,7 @@ impl Source<'_> {
 
 /// The deliveries of one batch to one target. Nearly always one, so no list is made for it.
 struct Group<'a, 'b> {
-    conn: Arc<Conn>,
+    target: SocketId,
     first: (Piece, bool),
     more: Vec<(Piece, bool)>,
     source: &'a mut Source<'b>,
@@ -164,6 +179,10 @@ struct Group<'a, 'b> {
 }
 
 impl<'a, 'b> Group<'a, 'b> {
+    fn new(conn: &Conn, first: (Piece, bool), more: Vec<(Piece, bool)>, source: &'a mut Source<'b>) -> Self {
+        Self { target: conn.id, first, more, source, refused: Vec::new() }
+    }
+
     /// The delivery at `first` and all later ones to the same target, which follow it at once if they are `sorted`;
     /// `None` when it was gathered before.
     fn gather(
@@ -171,7 +190,7 @@ impl<'a, 'b> Group<'a, 'b> {
         first: usize,
         sorted: bool,
         source: &'a mut Source<'b>,
-    ) -> Option<Self> {
+    ) -> Option<(Arc<Conn>, Self)> {
         let (head, tail) = deliveries.get_mut(first..)?.split_first_mut()?;
         if head.sent {
             return None;
@@ -185,7 +204,9 @@ impl<'a, 'b> Group<'a, 'b> {
                 break;
             }
         }
-        Some(Self { conn: head.conn.clone(), first: head.take(), more, source, refused: Vec::new() })
+        let conn = head.conn.clone();
+        let group = Self::new(&conn, head.take(), more, source);
+        Some((conn, group))
     }
 
     fn piece(&self, index: usize) -> &(Piece, bool) {
@@ -218,7 +239,7 @@ impl Frames for Group<'_, '_> {
         if self.own(index) {
             return;
         }
-        let target = self.conn.id;
+        let target = self.target;
         let routes = server_payloads(self.slice(index)).filter_map(|frame| Route::of(frame).into_forward());
         let refused: Vec<_> = routes.map(|route| Refused { target, route, reason }).collect();
         self.refused.extend(refused);

@@ -24,11 +24,11 @@ use super::{
 };
 use crate::{
     DropReason, Input, Route, RouteMemo,
-    websocket::{CloseCode, Event, Inbox, Piece, Violation, close_frame, pong_frame},
+    websocket::{CloseCode, Event, Form, Inbox, Piece, Violation, close_frame, pong_frame},
 };
 
-/// What is read at once, in bytes.
-const READ: usize = 64 << 10;
+/// What is read at once at most, in bytes: 64 KiB of payloads and some headers.
+const READ: usize = 68 << 10;
 /// What is read from one socket before the others have their turn, in bytes.
 const TURN: usize = 256 << 10;
 /// How long a closing socket has for taking what waits and for its own close frame.
@@ -136,7 +136,7 @@ impl Socket {
             if self.paused.is_some_and(|until| until <= now) {
                 self.paused = None;
             }
-            if self.paused.is_none() && self.receive(cx).is_ready() {
+            if self.paused.is_none() && self.receive(cx, now).is_ready() {
                 return Poll::Ready(());
             }
             let deadline = [deadline, self.paused].into_iter().flatten().min();
@@ -164,14 +164,14 @@ impl Socket {
     }
 
     /// Reads and serves what there is, for a turn. Ready when nothing will come any more.
-    fn receive(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn receive(&mut self, cx: &mut Context<'_>, now: Duration) -> Poll<()> {
         let mut turn = 0;
         if self.inbox.is_empty() {
             self.inbox.swap_buffer(&mut self.hub.take_buffer());
         }
         let gone = loop {
             if std::mem::take(&mut self.unread) && !self.ended {
-                self.serve_inbox();
+                self.serve_inbox(now);
                 if self.paused.is_some() {
                     self.unread = true;
                     break false;
@@ -185,12 +185,13 @@ impl Socket {
             if self.ended {
                 self.inbox = Inbox::new(0);
             }
-            let lacking = self.inbox.lacking().unwrap_or(READ);
+            let wanted = self.inbox.wanted(READ);
+            let lacking = self.inbox.lacking().unwrap_or(wanted);
             let buffer = self.inbox.buffer();
-            if buffer.capacity() - buffer.len() < lacking.min(READ) {
+            if buffer.capacity() - buffer.len() < wanted {
                 buffer.reserve(lacking.max(READ));
             }
-            match poll_read_buf(Pin::new(&mut self.read), cx, &mut buffer.limit(READ)) {
+            match poll_read_buf(Pin::new(&mut self.read), cx, &mut buffer.limit(wanted)) {
                 Poll::Pending => break false,
                 Poll::Ready(Ok(0) | Err(_)) => break true,
                 Poll::Ready(Ok(count)) => {
@@ -229,8 +230,7 @@ impl Socket {
     }
 
     /// Serves the frames that are there.
-    fn serve_inbox(&mut self) {
-        let now = self.hub.now();
+    fn serve_inbox(&mut self, now: Duration) {
         loop {
             let event = match self.inbox.next() {
                 Ok(Some(event)) => event,
@@ -246,8 +246,8 @@ impl Socket {
                 }
             };
             let verdict = match event {
-                Event::Message { text, frame, payload_at } => {
-                    match self.message(now, text, &frame, payload_at) {
+                Event::Message { text, frame, payload_at, form } => {
+                    match self.message(now, text, &frame, payload_at, form) {
                         Ok(verdict) => verdict,
                         Err(violation) => {
                             self.violated(violation);
@@ -290,10 +290,11 @@ impl Socket {
         text: bool,
         frame: &Piece,
         payload_at: usize,
+        form: Option<Form>,
     ) -> Result<Verdict, Violation> {
         let payload = self.inbox.bytes(frame).get(payload_at..).unwrap_or_default();
         if let Piece::Here(range) = frame
-            && self.memo.matches(payload)
+            && self.memo.matches(payload, form)
         {
             let bytes = payload.len();
             if let Some(run) = &mut self.run
@@ -317,7 +318,9 @@ impl Socket {
         }
         self.memo.learn(payload, &route);
         let input = Input::Message { socket: self.conn.id, route };
-        Ok(self.hub.handle(now, input, Some(frame), &mut self.batch).after(before))
+        let verdict = self.hub.handle(now, input, Some(frame), &mut self.batch);
+        self.inbox.expect(self.memo.form());
+        Ok(verdict.after(before))
     }
 
     /// Hands on the run of frames, if there is one.

@@ -68,6 +68,11 @@ impl Header {
     /// What the mask adds to a header, in bytes.
     pub const MASK: usize = 4;
 
+    /// Whether it is a whole message in one frame.
+    pub(super) fn is_message(&self) -> bool {
+        self.fin && matches!(self.opcode, Opcode::Text | Opcode::Binary)
+    }
+
     /// Reads a client's header; `None` when the bytes end within it.
     ///
     /// # Errors

@@ -5,16 +5,16 @@ use std::ops::Range;
 use bytes::{Buf, Bytes, BytesMut};
 
 use super::{
-    CloseCode, Opcode, Violation,
+    CloseCode, Form, Opcode, Violation,
+    arriving::Arriving,
     header::{Header, MAX_SERVER_HEADER, server_header},
-    unmask,
 };
 
 /// The longest payload of a control frame, in bytes (RFC 6455 §5.5).
 pub const MAX_CONTROL_PAYLOAD: usize = 125;
 
-/// Frames up to this size are moved together so that a burst to one target is one slice, in bytes; the longer ones stay
-/// where they lie.
+/// Frames are moved together so that a burst to one target is one slice. One that is there as a whole is while it is
+/// unmasked; one that came in parts only up to this size, in bytes: a longer one stays where it lies.
 const PACKED: usize = 4 << 10;
 /// A buffer grows to what a frame announces up to this size at once, in bytes; beyond it, only as the bytes arrive.
 const TRUSTED: usize = 1 << 20;
@@ -42,6 +42,8 @@ pub enum Event {
         frame: Piece,
         /// Where in the frame the payload begins.
         payload_at: usize,
+        /// The form that was guessed ([`Inbox::expect`]), if the payload has it. `None` may mean that nobody looked.
+        form: Option<Form>,
     },
     /// Part of a message, not the last: nothing to do but to count it.
     Fragment,
@@ -51,6 +53,15 @@ pub enum Event {
     Pong,
     /// To be answered with a close frame; nothing after it counts.
     Close(Option<CloseCode>),
+}
+
+/// A whole frame, unmasked.
+struct Arrived {
+    header: Header,
+    /// The form its payload has.
+    form: Option<Form>,
+    /// Where that lies.
+    payload: Range<usize>,
 }
 
 /// A message that arrives in fragments.
@@ -72,9 +83,13 @@ pub struct Inbox {
     cursor: usize,
     /// Where the last yielded frame ends.
     packed: usize,
-    /// The frame that begins at `cursor`, and how much of its payload is unmasked.
-    current: Option<(Header, usize)>,
+    /// The frame that begins at `cursor`.
+    current: Option<Arriving>,
     assembly: Option<Assembly>,
+    /// What the next messages may look like.
+    expected: Option<Form>,
+    /// How long the last whole message's frame was, in bytes.
+    last_frame: usize,
     limit: usize,
     closed: bool,
     /// What the buffer's memory measures at most, parts handed over included, in bytes.
@@ -94,6 +109,8 @@ impl Inbox {
             packed: 0,
             current: None,
             assembly: None,
+            expected: None,
+            last_frame: 0,
             limit,
             closed: false,
             allocated: 0,
@@ -105,6 +122,11 @@ impl Inbox {
     /// Sets how long a message may be from now on, in bytes.
     pub fn set_limit(&mut self, limit: usize) {
         self.limit = limit;
+    }
+
+    /// Has the messages to come checked for this form while they are unmasked.
+    pub fn expect(&mut self, form: Option<Form>) {
+        self.expected = form;
     }
 
     /// Where to append the bytes that arrive.
@@ -154,10 +176,32 @@ impl Inbox {
     /// How many bytes the frame that has begun still lacks, in so far as room should be made for them at once; `None`
     /// between frames.
     pub fn lacking(&self) -> Option<usize> {
-        let (header, _) = self.current.as_ref()?;
-        let whole = header.len + usize::try_from(header.payload).unwrap_or(usize::MAX).min(self.limit);
         let there = self.buffer.len() - self.cursor;
-        Some(whole.saturating_sub(there).min(TRUSTED.max(there)))
+        Some(self.missing()?.min(TRUSTED.max(there)))
+    }
+
+    /// How many bytes the frame that has begun still lacks.
+    fn missing(&self) -> Option<usize> {
+        let header = &self.current.as_ref()?.header;
+        let whole = header.len + usize::try_from(header.payload).unwrap_or(usize::MAX).min(self.limit);
+        Some(whole.saturating_sub(self.buffer.len() - self.cursor))
+    }
+
+    /// How many bytes to read next, 1 to `most`: such that what is read ends with a frame, if it is of long frames and
+    /// the next are as long as the last. What lies behind a whole frame would have to be moved before more is read.
+    pub fn wanted(&self, most: usize) -> usize {
+        let length = self.last_frame;
+        let missing = self.missing().unwrap_or(0);
+        let wanted = if missing > most {
+            missing.div_ceil(missing.div_ceil(most))
+        } else if length <= PACKED {
+            most
+        } else if missing == 0 && length > most {
+            length.div_ceil(length.div_ceil(most))
+        } else {
+            missing + (most - missing) / length * length
+        };
+        wanted.clamp(1, most.max(1))
     }
 
     /// The bytes of a piece; empty when it is none of this batch.
@@ -184,47 +228,59 @@ impl Inbox {
     pub fn next(&mut self) -> Result<Option<Event>, Violation> {
         self.allocated = self.allocated();
         while !self.closed {
-            let Some(header) = self.frame_arrived()? else { return Ok(None) };
-            self.current = None;
-            let start = self.cursor + header.len;
-            // What `frame_arrived` found whole fits.
-            let end = start + header.payload as usize;
-            self.cursor = end;
+            let Some(Arrived { header, form, payload }) = self.frame_arrived()? else { return Ok(None) };
             if header.opcode.is_control() {
-                return self.control(header.opcode, start..end).map(Some);
+                return self.control(header.opcode, payload).map(Some);
             }
-            if let Some(event) = self.data(header, start..end)? {
+            if let Some(event) = self.data(header, form, payload)? {
                 return Ok(Some(event));
             }
         }
         Ok(None)
     }
 
-    /// Unmasks what there is of the frame at the cursor; its header, when all of it is there.
-    fn frame_arrived(&mut self) -> Result<Option<Header>, Violation> {
-        let Some(raw) = self.buffer.get_mut(self.cursor..) else { return Ok(None) };
-        let (header, unmasked) = match &mut self.current {
+    /// Unmasks what there is of the frame at the cursor, and passes it when all of it is there.
+    fn frame_arrived(&mut self) -> Result<Option<Arrived>, Violation> {
+        let current = match &mut self.current {
             Some(current) => current,
             None => {
+                let raw = self.buffer.get(self.cursor..).unwrap_or_default();
                 let Some(header) = Header::read(raw)? else { return Ok(None) };
                 if !header.opcode.is_control() {
                     check_data(&header, self.assembly.as_ref(), self.limit)?;
                 }
-                self.current.insert((header, 0))
+                self.current.insert(Arriving::new(header, self.expected))
             }
         };
-        let Some(payload) = raw.get_mut(header.len..) else { return Ok(None) };
-        let arrived = payload.len().min(usize::try_from(header.payload).unwrap_or(usize::MAX));
-        if let Some(fresh) = payload.get_mut(*unmasked..arrived) {
-            unmask(fresh, header.key, *unmasked);
+        let header = current.header;
+        let start = self.cursor + header.len;
+        let Some(there) = self.buffer.len().checked_sub(start) else { return Ok(None) };
+        let arrived = there.min(usize::try_from(header.payload).unwrap_or(usize::MAX));
+        let whole = arrived as u64 == header.payload;
+        let mut place = start;
+        if whole && current.untouched() && self.packed > 0 && header.is_message() {
+            // Right behind the last one, which ends no later than this one begins, and a server's header is shorter.
+            place = self.packed + server_header(header.opcode, arrived).1;
         }
-        *unmasked = arrived;
-        Ok((arrived as u64 == header.payload).then_some(*header))
+        current.unmask(&mut self.buffer, start, arrived, place);
+        if !whole {
+            return Ok(None);
+        }
+        let form = current.form();
+        self.current = None;
+        self.cursor = start + arrived;
+        Ok(Some(Arrived { header, form, payload: place..place + arrived }))
     }
 
-    fn data(&mut self, header: Header, payload: Range<usize>) -> Result<Option<Event>, Violation> {
-        if header.opcode != Opcode::Continuation && header.fin {
-            return Ok(Some(self.whole(header.opcode, payload)));
+    fn data(
+        &mut self,
+        header: Header,
+        form: Option<Form>,
+        payload: Range<usize>,
+    ) -> Result<Option<Event>, Violation> {
+        if header.is_message() {
+            self.last_frame = header.len + payload.len();
+            return Ok(Some(self.whole(header.opcode, form, payload)));
         }
         let assembly = self.assembly.get_or_insert_with(|| Assembly {
             opcode: header.opcode,
@@ -242,21 +298,22 @@ impl Inbox {
             text: opcode == Opcode::Text,
             frame: Piece::Apart(bytes.freeze()),
             payload_at: len,
+            form: None,
         }))
     }
 
     /// Makes the server frame of an unfragmented message, in place.
-    fn whole(&mut self, opcode: Opcode, payload: Range<usize>) -> Event {
+    fn whole(&mut self, opcode: Opcode, form: Option<Form>, payload: Range<usize>) -> Event {
         let (header, len) = server_header(opcode, payload.len());
         let mut frame = payload.start - len..payload.end;
         self.buffer[frame.start..payload.start].copy_from_slice(&header[..len]);
-        if self.packed > 0 && frame.len() <= PACKED {
+        if self.packed > 0 && frame.start > self.packed && frame.len() <= PACKED {
             let moved = self.packed..self.packed + frame.len();
             self.buffer.copy_within(frame, moved.start);
             frame = moved;
         }
         self.packed = frame.end;
-        Event::Message { text: opcode == Opcode::Text, frame: Piece::Here(frame), payload_at: len }
+        Event::Message { text: opcode == Opcode::Text, frame: Piece::Here(frame), payload_at: len, form }
     }
 
     fn control(&mut self, opcode: Opcode, payload: Range<usize>) -> Result<Event, Violation> {

@@ -6,12 +6,14 @@
 //!
 //! No extension is spoken, so the reserved bits are always refused.
 
+mod arriving;
 mod encode;
 mod handshake;
 mod header;
 mod inbox;
 mod mask;
 
+pub use arriving::Form;
 pub use encode::{close_frame, pong_frame, text_frame};
 pub use handshake::{UpgradeError, accept_key};
 #[cfg(feature = "io")]
@@ -20,7 +22,7 @@ pub use header::{Header, Opcode};
 #[cfg(feature = "io")]
 pub(crate) use inbox::WASTE;
 pub use inbox::{Event, Inbox, MAX_CONTROL_PAYLOAD, Piece};
-pub use mask::unmask;
+pub use mask::{is_plain, unmask};
 
 /// A WebSocket close code (RFC 6455 §7.4, and its registry).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
