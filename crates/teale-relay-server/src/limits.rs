@@ -12,6 +12,10 @@ pub struct RelayLimits {
     pub frame_bytes: usize,
     /// A message from a socket that has not registered, in bytes; a longer one closes it with 1009.
     pub unregistered_frame_bytes: usize,
+    /// What one registration may take in memory once it is parsed, in bytes; a larger one is refused with
+    /// `invalid_register`. Times [`sockets`](Self::sockets), this bounds what all registrations take: by default 1 GiB
+    /// at the very worst. Usual ones take 2 KiB.
+    pub registration_bytes: usize,
     /// Messages a second and socket, in the long run. Above it the relay answers `rate_limited` (at most once a
     /// second) and stops reading from the socket until the average is met; nothing is lost.
     pub messages_per_second: u32,
@@ -58,6 +62,8 @@ pub struct RelayLimits {
 pub const FRAME_BYTES: usize = limits::RELAY_FRAME;
 /// Default of [`RelayLimits::unregistered_frame_bytes`]: 64 KiB. Also the size of a registration.
 pub const UNREGISTERED_FRAME_BYTES: usize = 64 << 10;
+/// Default of [`RelayLimits::registration_bytes`]: 64 KiB.
+pub const REGISTRATION_BYTES: usize = 64 << 10;
 /// Default of [`RelayLimits::messages_per_second`].
 pub const MESSAGES_PER_SECOND: u32 = 10_000;
 /// Default of [`RelayLimits::messages_burst`].
@@ -111,6 +117,7 @@ impl Default for RelayLimits {
         Self {
             frame_bytes: FRAME_BYTES,
             unregistered_frame_bytes: UNREGISTERED_FRAME_BYTES,
+            registration_bytes: REGISTRATION_BYTES,
             messages_per_second: MESSAGES_PER_SECOND,
             messages_burst: MESSAGES_BURST,
             bytes_per_second: BYTES_PER_SECOND,

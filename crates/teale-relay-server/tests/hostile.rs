@@ -359,3 +359,20 @@ async fn a_request_that_never_ends_is_cut_off() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }
+
+#[tokio::test]
+async fn a_short_registration_that_takes_much_memory_is_refused() {
+    let relay = Relay::start(RelayLimits::default()).await;
+    let mut client = relay.connect().await;
+    let mut large = register(&identity(1), Some(&client.nonce));
+    large["register"]["capabilities"]["x"] = (0..2000).map(|_| json!([[0]])).collect();
+    client.send(large).await;
+    let (code, _) = client.error().await;
+    assert_eq!(code, "invalid_register");
+    // What the relay does not keep does not count.
+    let mut unkept = register(&identity(1), Some(&client.nonce));
+    unkept["register"]["x"] = (0..2000).map(|_| json!([[0]])).collect();
+    client.send(unkept).await;
+    assert!(client.receive().await["registerAck"].is_object());
+    relay.stop().await;
+}

@@ -22,7 +22,7 @@ pub struct RelayMetrics {
     pub messages_per_minute: u64,
     /// Frames received.
     pub messages: u64,
-    /// Frames forwarded.
+    /// Frames forwarded: sent, or waiting in their target's queue. Dropped ones are not among them.
     pub frames_forwarded: u64,
     /// Bytes forwarded.
     pub bytes_forwarded: u64,

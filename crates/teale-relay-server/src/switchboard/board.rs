@@ -137,7 +137,8 @@ impl DropReason {
     }
 }
 
-/// What was passed on.
+/// What was passed on: handed over for a target, and not reported as [`Input::Undelivered`]. What a queue holds when its
+/// socket ends stays counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Traffic {
     /// Frames.
@@ -243,7 +244,10 @@ impl Switchboard {
                 self.count(now, socket, 1, len);
             }
             Input::Undelivered { socket, target, route, reason } => {
-                self.count_drop(reason);
+                self.count_drops(reason, route.frames());
+                // It was counted when it was handed over.
+                self.forwarded.frames = self.forwarded.frames.saturating_sub(u64::from(route.frames()));
+                self.forwarded.bytes = self.forwarded.bytes.saturating_sub(route.len() as u64);
                 self.undelivered(now, socket, target, &route);
             }
             Input::Closed(socket) => self.forget(socket),

@@ -10,6 +10,7 @@ mod registration;
 mod route;
 mod sessions;
 mod slots;
+mod weight;
 
 pub use board::{DropReason, Input, Output, PeerSummary, Switchboard, SwitchboardConfig, Traffic};
 pub use memo::RouteMemo;

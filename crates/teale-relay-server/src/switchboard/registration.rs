@@ -5,7 +5,7 @@ use std::time::Duration;
 use teale_identity::signed;
 use teale_wire::{Extra, NodeCapabilities, NodeId, Register, RegisterAck, RelayMessage};
 
-use super::{Switchboard, complaint::Complaint, slots::SocketId};
+use super::{Switchboard, complaint::Complaint, slots::SocketId, weight::weight};
 use crate::websocket::CloseCode;
 
 /// A node on its socket.
@@ -53,7 +53,9 @@ impl Registration {
 }
 
 impl Switchboard {
-    pub(super) fn register(&mut self, now: Duration, id: SocketId, register: Register, size: usize) {
+    pub(super) fn register(&mut self, now: Duration, id: SocketId, mut register: Register, size: usize) {
+        // Nobody is told of these, so they are not kept.
+        register.extra = Extra::new();
         match self.check(id, &register, size) {
             Ok(proven) => self.accept(now, id, register, proven, size),
             Err(why) => self.reject(id, Complaint::invalid_register(why)),
@@ -64,7 +66,7 @@ impl Switchboard {
     fn check(&self, id: SocketId, register: &Register, size: usize) -> Result<bool, &'static str> {
         let node = register.node_id;
         let Some(socket) = self.sockets.get(id) else { return Err("The socket is gone") };
-        if size > self.limits.unregistered_frame_bytes {
+        if size > self.limits.unregistered_frame_bytes || weight(register) > self.limits.registration_bytes {
             return Err("The registration is too long");
         }
         if register.public_key != node {
