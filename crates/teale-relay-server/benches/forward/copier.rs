@@ -1,4 +1,4 @@
-//! The yardstick: copies bytes between two sockets and does nothing else, on the same runtime, with the same buffer.
+//! The yardstick: copies bytes between two sockets and does nothing else, on the same runtime.
 
 use std::{pin::Pin, sync::Arc};
 
@@ -12,14 +12,14 @@ use tokio::{
 
 use crate::{MEASURED, pin, serve_questions};
 
-const BUFFER: usize = 64 << 10;
-
-/// Pairs connections in the order in which they come.
-pub(crate) fn run() {
+/// Pairs connections in the order in which they come. `buffer` is what is read at once, in bytes.
+pub(crate) fn run(buffer: usize) {
     pin(MEASURED);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = crate::listener();
+        listener.set_nonblocking(true).unwrap();
+        let listener = TcpListener::from_std(listener).unwrap();
         serve_questions(listener.local_addr().unwrap());
         loop {
             let (a, _) = listener.accept().await.unwrap();
@@ -28,14 +28,14 @@ pub(crate) fn run() {
             b.set_nodelay(true).unwrap();
             let (a_read, a_write) = a.into_split();
             let (b_read, b_write) = b.into_split();
-            tokio::spawn(copy(a_read, Arc::new(b_write)));
-            tokio::spawn(copy(b_read, Arc::new(a_write)));
+            tokio::spawn(copy(a_read, Arc::new(b_write), buffer));
+            tokio::spawn(copy(b_read, Arc::new(a_write), buffer));
         }
     });
 }
 
-async fn copy(mut from: OwnedReadHalf, to: Arc<OwnedWriteHalf>) {
-    let mut buffer = vec![0; BUFFER];
+async fn copy(mut from: OwnedReadHalf, to: Arc<OwnedWriteHalf>, buffer: usize) {
+    let mut buffer = vec![0; buffer];
     loop {
         let read = std::future::poll_fn(|cx| {
             let mut buffer = ReadBuf::new(&mut buffer);

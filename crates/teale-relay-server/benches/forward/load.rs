@@ -45,10 +45,12 @@ impl Load {
             resting: AtomicUsize::new(in_all),
             in_all,
         });
+        tokio::spawn(stay_awake(shared.clone()));
         for pair in 0..scenario.pairs {
             let names = [0, 1].map(|side| Identity::from_seed([(2 * pair + side + 1) as u8; 32]));
             let streams = [0, 1].map(|side| {
                 let mut stream = TcpStream::connect(address).unwrap();
+                _ = crate::congestion_control(&stream);
                 stream.set_nodelay(true).unwrap();
                 if relay {
                     join(&mut stream, &names[side]);
@@ -93,6 +95,16 @@ impl Load {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         panic!("messages were lost");
+    }
+}
+
+/// Keeps this thread from sleeping while messages circulate.
+async fn stay_awake(shared: Arc<Shared>) {
+    loop {
+        shared.wake.notified().await;
+        while shared.running.load(Ordering::Relaxed) {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

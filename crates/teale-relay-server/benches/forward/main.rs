@@ -1,11 +1,17 @@
 //! What forwarding costs: processor time of a relay per message, over that of a program that only copies the same
 //! bytes between the same sockets.
 //!
-//! `cargo bench -p teale-relay-server --bench forward [-- SECONDS ROUNDS]`
+//! `cargo bench -p teale-relay-server --bench forward [-- SECONDS ROUNDS [SCENARIO]]` (a scenario by its number)
 //!
-//! The relay and the copier are two processes on one processor, the load is a third on another one. In each scenario
-//! messages circulate between the two clients of each pair, so many at a time; relay and copier take turns, and the best
-//! turn of each counts (what disturbs a measurement only adds to it). The median of the turns' ratios is printed too.
+//! The relay and two copiers (with a buffer of 64 KiB and of 256 KiB: the better one counts) are processes on one
+//! processor, the load is another on a second one. In each scenario messages circulate between the two clients of each
+//! pair, so many at a time, and the measured processes take turns, in an order that changes.
+//!
+//! Printed are the least and the median of the turns, and the ratio of both. What else runs on the machine adds to both
+//! sides and brings the ratio closer to 1, so the figures of a quiet machine are the strict ones. Two things keep them
+//! steady: all sockets use the congestion control `reno` (a system's default may pace loopback with timers, as BBR does,
+//! which made the copier of the largest messages twice as slow in some turns), and the load does not sleep while it
+//! measures (else the slower side would also pay for waking it).
 #![allow(
     clippy::print_stdout,
     clippy::unwrap_used,
@@ -17,8 +23,9 @@ mod load;
 
 use std::{
     env,
-    io::{BufRead, BufReader, Write},
-    net::SocketAddr,
+    io::{self, BufRead, BufReader, Write},
+    net::{SocketAddr, TcpListener},
+    os::fd::AsFd,
     process::{Child, ChildStdin, ChildStdout, Command, Stdio},
     thread,
     time::Duration,
@@ -50,56 +57,80 @@ const SCENARIOS: [Scenario; 4] = [
 fn main() {
     match env::var(ROLE).as_deref() {
         Ok("relay") => return relay(),
-        Ok("copier") => return copier::run(),
-        _ => {}
+        Ok(buffer) => return copier::run(buffer.parse::<usize>().unwrap() << 10),
+        Err(_) => {}
     }
     let numbers: Vec<f64> = env::args().filter_map(|argument| argument.parse().ok()).collect();
     let turn = Duration::from_secs_f64(numbers.first().copied().unwrap_or(0.7));
     let rounds = numbers.get(1).map_or(7, |rounds| *rounds as usize);
     let alone = pin(LOAD);
-    println!("processor time per message, relay over copier; {rounds} turns of {turn:?} each, best turn");
+    println!("processor time per message in microseconds, least and median of {rounds} turns of {turn:?}");
     if !alone {
         println!("(one processor only: the load shares it)");
     }
+    if congestion_control(&TcpListener::bind("127.0.0.1:0").unwrap()).is_err() {
+        println!("(the system does not offer `{CONGESTION_CONTROL}`: its default is used)");
+    }
     println!(
-        "{:<22} {:>9} {:>9} {:>7} {:>8} {:>6} {:>10}",
-        "scenario", "relay µs", "copy µs", "ratio", "(median)", "aim", "relay msg/s"
+        "{:<22} {:>8} {:>8} {:>8} {:>8} {:>7} {:>8} {:>6} {:>7} {:>10}",
+        "scenario", "relay", "median", "copy", "median", "ratio", "(median)", "aim", "copier", "relay msg/s"
     );
-    for scenario in SCENARIOS {
+    let only = numbers.get(2).map(|number| *number as usize);
+    let wanted = (1..).zip(SCENARIOS).filter(|(number, _)| only.is_none_or(|only| only == *number));
+    for (_, scenario) in wanted {
         measure(&scenario, turn, rounds);
     }
 }
 
+/// The copiers' buffers, in KiB.
+const BUFFERS: [usize; 2] = [64, 256];
+
 /// Runs a scenario on fresh processes.
 fn measure(scenario: &Scenario, turn: Duration, rounds: usize) {
     let mut relay = Measured::start("relay");
-    let mut copier = Measured::start("copier");
+    let mut copiers = BUFFERS.map(|buffer| Measured::start(&buffer.to_string()));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let through_relay = load::Load::start(relay.address, scenario, true).await;
-        let through_copier = load::Load::start(copier.address, scenario, false).await;
-        let (mut relays, mut copies, mut ratios, mut rate) = (Vec::new(), Vec::new(), Vec::new(), 0.0f64);
-        for _ in 0..rounds {
-            let (cost, count) = cost(&mut relay, &through_relay, turn).await;
-            let (copy, _) = self::cost(&mut copier, &through_copier, turn).await;
-            rate = rate.max(count / turn.as_secs_f64());
-            relays.push(cost);
-            copies.push(copy);
-            ratios.push(cost / copy);
+        let mut through_copiers = Vec::new();
+        for copier in &copiers {
+            through_copiers.push(load::Load::start(copier.address, scenario, false).await);
         }
-        ratios.sort_by(f64::total_cmp);
-        let best = |costs: &[f64]| costs.iter().copied().fold(f64::INFINITY, f64::min);
-        let (relay, copy) = (best(&relays), best(&copies));
+        let (mut relays, mut copies, mut rate) = (Vec::new(), BUFFERS.map(|_| Vec::new()), 0.0f64);
+        for round in 0..rounds {
+            for place in 0..=BUFFERS.len() {
+                match (round + place) % (BUFFERS.len() + 1) {
+                    0 => {
+                        let (cost, count) = cost(&mut relay, &through_relay, turn).await;
+                        relays.push(cost);
+                        rate = rate.max(count / turn.as_secs_f64());
+                    }
+                    which => {
+                        let load = &through_copiers[which - 1];
+                        copies[which - 1].push(cost(&mut copiers[which - 1], load, turn).await.0);
+                    }
+                }
+            }
+        }
+        let [relay_least, relay_median] = least_and_median(&mut relays);
+        let [a, b] = copies.map(|mut costs| least_and_median(&mut costs));
+        let ([copy_least, copy_median], buffer) = if a[0] <= b[0] { (a, BUFFERS[0]) } else { (b, BUFFERS[1]) };
         println!(
-            "{:<22} {relay:>9.2} {copy:>9.2} {:>7.3} {:>8.3} {:>6.2} {rate:>10.0}",
+            "{:<22} {relay_least:>8.2} {relay_median:>8.2} {copy_least:>8.2} {copy_median:>8.2} {:>7.3} {:>8.3} {:>6.2} \
+             {buffer:>3} KiB {rate:>10.0}",
             scenario.name,
-            relay / copy,
-            ratios[ratios.len() / 2],
+            relay_least / copy_least,
+            relay_median / copy_median,
             scenario.aim,
         );
     });
     relay.stop();
-    copier.stop();
+    copiers.into_iter().for_each(Measured::stop);
+}
+
+fn least_and_median(costs: &mut [f64]) -> [f64; 2] {
+    costs.sort_by(f64::total_cmp);
+    [costs[0], costs[costs.len() / 2]]
 }
 
 /// Microseconds of the process per message in one turn, and how many messages that were.
@@ -168,6 +199,26 @@ pub(crate) fn pin(processor: usize) -> bool {
     rustix::thread::sched_setaffinity(None, &set).is_ok()
 }
 
+/// A listening socket, the same for both.
+pub(crate) fn listener() -> TcpListener {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    // Connections inherit it.
+    _ = congestion_control(&listener);
+    listener
+}
+
+const CONGESTION_CONTROL: &str = "reno";
+
+#[cfg(target_os = "linux")]
+fn congestion_control(socket: impl AsFd) -> io::Result<()> {
+    Ok(rustix::net::sockopt::set_tcp_congestion(socket, CONGESTION_CONTROL)?)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn congestion_control(_: impl AsFd) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 fn relay() {
     pin(MEASURED);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
@@ -178,7 +229,7 @@ fn relay() {
         config.limits.messages_burst = u32::MAX;
         config.limits.bytes_per_second = u64::MAX;
         config.limits.bytes_burst = u64::MAX;
-        let server = RelayServer::bind(config).await.unwrap();
+        let server = RelayServer::on(listener(), config).unwrap();
         serve_questions(server.local_addr());
         server.run().await.unwrap();
     });

@@ -44,13 +44,29 @@ impl RelayServer {
     /// # Errors
     /// When the address cannot be had.
     pub async fn bind(config: RelayServerConfig) -> Result<Self, RelayServerError> {
+        let address = config.listen;
+        let listener = listen(address).map_err(|source| RelayServerError::Listen { address, source })?;
+        Self::start(listener, &config)
+    }
+
+    /// As [`bind`](Self::bind) with a socket that listens already: handed down by a service manager, or with options of
+    /// the caller's, which the connections inherit. `config.listen` does not matter then.
+    ///
+    /// # Errors
+    /// When it is no such socket.
+    pub fn on(listener: std::net::TcpListener, config: RelayServerConfig) -> Result<Self, RelayServerError> {
+        let address = config.listen;
+        let taken = listener.set_nonblocking(true).and_then(|()| TcpListener::from_std(listener));
+        Self::start(taken.map_err(|source| RelayServerError::Listen { address, source })?, &config)
+    }
+
+    fn start(listener: TcpListener, config: &RelayServerConfig) -> Result<Self, RelayServerError> {
         raise_file_limit();
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|_| RelayServerError::Randomness)?;
         let address = config.listen;
-        let listener = listen(address).map_err(|source| RelayServerError::Listen { address, source })?;
         let address = listener.local_addr().map_err(|source| RelayServerError::Listen { address, source })?;
-        Ok(Self { listener, address, hub: Arc::new(Hub::new(&config, seed)) })
+        Ok(Self { listener, address, hub: Arc::new(Hub::new(config, seed)) })
     }
 
     /// Where it listens, with the port the system chose.
