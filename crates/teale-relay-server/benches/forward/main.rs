@@ -68,7 +68,7 @@ fn main() {
     if !alone {
         println!("(one processor only: the load shares it)");
     }
-    if congestion_control(&TcpListener::bind("127.0.0.1:0").unwrap()).is_err() {
+    if congestion_control(TcpListener::bind("127.0.0.1:0").unwrap()).is_err() {
         println!("(the system does not offer `{CONGESTION_CONTROL}`: its default is used)");
     }
     println!(
