@@ -197,11 +197,13 @@ impl Receiver {
         }
         if !response.available {
             let preparing = response.extra.get(PREPARING).is_some_and(|value| *value == true);
+            source.lacked = !preparing;
             source.standing = if preparing { Standing::Preparing(self.now + bounds::REST) } else { again };
             return;
         }
         match Manifest::check(response) {
             Ok(manifest) => {
+                source.lacked = false;
                 source.offer = Some(Arc::new(manifest));
                 source.standing = Standing::Ready;
                 self.offered.get_or_insert(self.now);
@@ -340,7 +342,10 @@ impl Receiver {
         for peer in due {
             let Some(source) = self.sources.get_mut(&peer) else { continue };
             match source.standing {
-                Standing::Asked(_) => source.standing = Standing::Without(now + bounds::ASK_AGAIN),
+                Standing::Asked(_) => {
+                    source.lacked = true;
+                    source.standing = Standing::Without(now + bounds::ASK_AGAIN);
+                }
                 Standing::Resting(_) => {
                     source.standing = Standing::Ready;
                     source.heard = now;

@@ -81,6 +81,8 @@ pub(super) struct Transfer {
 #[derive(Debug)]
 pub(super) struct Source {
     pub(super) standing: Standing,
+    /// Whether it had nothing when it was asked before.
+    pub(super) lacked: bool,
     pub(super) offer: Option<Arc<Manifest>>,
     pub(super) jobs: Vec<Job>,
     pub(super) transfers: Vec<Transfer>,
@@ -98,6 +100,7 @@ impl Source {
     pub(super) fn new(standing: Standing, now: Duration) -> Self {
         Self {
             standing,
+            lacked: false,
             offer: None,
             jobs: Vec::new(),
             transfers: Vec::new(),
@@ -114,12 +117,13 @@ impl Source {
         self.standing == Standing::Ready
     }
 
-    /// Whether something may still come of it.
+    /// Whether something may still come of it. One that had nothing is asked again now and then, but not waited for.
     pub(super) fn has_hope(&self) -> bool {
-        matches!(
-            self.standing,
-            Standing::Asked(_) | Standing::Preparing(_) | Standing::Ready | Standing::Resting(_)
-        )
+        match self.standing {
+            Standing::Asked(_) => !self.lacked,
+            Standing::Preparing(_) | Standing::Ready | Standing::Resting(_) => true,
+            Standing::Without(_) | Standing::Gone | Standing::Dropped(_) => false,
+        }
     }
 
     pub(super) fn offers(&self, manifest: &Manifest) -> bool {

@@ -1,0 +1,579 @@
+//! A pull against sources that vanish, stall, lie, corrupt and flood: the result is the exact files or a named error, and
+//! what reaches the disk is what was asked for.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
+
+use bytes::Bytes;
+use proptest::prelude::*;
+use teale_cluster::share::{
+    BadBlock, BlockRef, Chain, FIRST, Input, Manifest, ManifestError, NameError, Output, PullError, Receiver,
+    ReceiverConfig, SourceFault, bounds,
+};
+use teale_wire::{
+    CancelReason, ChunkData, ClusterMessage, Extra, ModelFile, ModelQueryResponse, ModelTransferChunk,
+    ModelTransferRequest, NodeId, TransferId,
+};
+
+const MODEL: &str = "org/model";
+const BLOCK: usize = 64 << 10;
+const TAG: u32 = 0xfeed_beef;
+
+fn node(n: usize) -> NodeId {
+    NodeId::from_bytes([n as u8 + 1; 32])
+}
+
+fn noise(length: usize, seed: u64) -> Vec<u8> {
+    let mut state = seed | 1;
+    let step = |_| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    };
+    (0..length).map(step).collect()
+}
+
+fn file(name: &str, data: &[u8], blocks: bool) -> ModelFile {
+    let mut chain = Chain::new(&FIRST, 0);
+    let mut states = Vec::new();
+    for (index, block) in data.chunks(BLOCK).enumerate() {
+        chain.update(block);
+        if (index + 1) * BLOCK < data.len() {
+            states.extend(chain.state().unwrap());
+        }
+    }
+    let blocks = blocks && !states.is_empty();
+    ModelFile {
+        file_name: name.into(),
+        size_bytes: data.len() as u64,
+        sha256: hex::encode(chain.finish()),
+        block_size_bytes: blocks.then_some(BLOCK as u64),
+        block_states: blocks.then(|| Bytes::from(states)),
+        extra: Extra::new(),
+    }
+}
+
+fn response(files: Vec<ModelFile>) -> ModelQueryResponse {
+    ModelQueryResponse {
+        model_id: MODEL.into(),
+        available: true,
+        total_size_bytes: None,
+        files,
+        models: Vec::new(),
+        extra: Extra::new(),
+    }
+}
+
+/// What a source does.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Nature {
+    Honest,
+    /// Loses its link after so many chunks; comes back or not.
+    Vanishes(u64, bool),
+    /// Says nothing more after so many chunks.
+    Stalls(u64),
+    /// Flips a bit of this chunk.
+    Corrupts(u64),
+    /// Sends other bytes than base64.
+    Garbles(u64),
+    /// Shifts the offset, or names another file, or sends a chunk too much, or one nobody asked for.
+    Shifts(u64),
+    Renames(u64),
+    Overruns(u64),
+    Floods(u64),
+    /// Says complete too early.
+    Stops(u64),
+    /// Pretends that the file ends early.
+    Ends(u64),
+    /// Has files of its own.
+    Other,
+    /// Has the same files, but lies about the chain between blocks.
+    FalseChain,
+    Busy(u64),
+    Lacks,
+}
+
+fn nature() -> impl Strategy<Value = Nature> {
+    let n = 0u64..40;
+    prop_oneof![
+        2 => Just(Nature::Honest),
+        1 => (n.clone(), any::<bool>()).prop_map(|(n, back)| Nature::Vanishes(n, back)),
+        1 => n.clone().prop_map(Nature::Stalls),
+        1 => n.clone().prop_map(Nature::Corrupts),
+        1 => n.clone().prop_map(Nature::Garbles),
+        1 => n.clone().prop_map(Nature::Shifts),
+        1 => n.clone().prop_map(Nature::Renames),
+        1 => n.clone().prop_map(Nature::Overruns),
+        1 => n.clone().prop_map(Nature::Floods),
+        1 => n.clone().prop_map(Nature::Stops),
+        1 => n.clone().prop_map(Nature::Ends),
+        1 => Just(Nature::Other),
+        1 => Just(Nature::FalseChain),
+        1 => n.prop_map(Nature::Busy),
+        1 => Just(Nature::Lacks),
+    ]
+}
+
+struct Peer {
+    nature: Nature,
+    response: ModelQueryResponse,
+    files: BTreeMap<String, Arc<Vec<u8>>>,
+    sent: u64,
+    linked: bool,
+    chunk: usize,
+}
+
+/// Things that arrive, in time.
+type Wire = VecDeque<(Duration, Input)>;
+
+impl Peer {
+    /// What comes back for a request.
+    fn serve(&mut self, me: NodeId, request: &ModelTransferRequest, at: Duration, wire: &mut Wire) {
+        let id = request.transfer_id.clone();
+        let range = request.range.clone().expect("we ask for ranges");
+        let data = Arc::clone(&self.files[&range.file_name]);
+        let (mut next, end) = (range.offset as usize, (range.offset + range.length) as usize);
+        while next < end {
+            if !self.linked {
+                return;
+            }
+            self.sent += 1;
+            let n = self.sent - 1;
+            let length = self.chunk.min(end - next);
+            let mut bytes = data[next..next + length].to_vec();
+            let mut chunk = ModelTransferChunk {
+                transfer_id: id.clone(),
+                file_name: range.file_name.clone(),
+                offset: next as u64,
+                data: ChunkData::new(Vec::new()),
+                is_last_chunk: next + length == data.len(),
+                extra: Extra::new(),
+            };
+            let mut extra = Vec::new();
+            match self.nature {
+                Nature::Vanishes(when, _) if n >= when => {
+                    self.linked = false;
+                    wire.push_back((at, Input::Lost(me)));
+                    return;
+                }
+                Nature::Stalls(when) if n >= when => return,
+                Nature::Corrupts(when) if n == when => bytes[length / 2] ^= 4,
+                Nature::Shifts(when) if n == when => chunk.offset += 64,
+                Nature::Renames(when) if n == when => chunk.file_name = "../x".into(),
+                Nature::Overruns(when) if n == when => bytes.extend([0; 9000]),
+                Nature::Ends(when) if n == when => chunk.is_last_chunk ^= true,
+                Nature::Stops(when) if n == when => {
+                    wire.push_back((at, Input::Complete(me, id)));
+                    return;
+                }
+                Nature::Busy(when) if n == when => {
+                    wire.push_back((at, Input::Cancelled(me, id, Some(CancelReason::Busy))));
+                    return;
+                }
+                Nature::Floods(when) if n == when => {
+                    let unasked = TransferId::from_random([7; 16]);
+                    let more = ModelTransferChunk { transfer_id: unasked, ..chunk.clone() };
+                    extra.extend((0..100).map(|_| Input::Chunk(me, Box::new(more.clone()))));
+                }
+                _ => {}
+            }
+            chunk.data = ChunkData::new(bytes);
+            if self.nature == Nature::Garbles(n) {
+                let text = format!("{:?}", chunk.file_name);
+                let json = serde_json::json!(["!".repeat(length.div_ceil(3) * 4)]);
+                chunk.data = serde_json::from_value(json[0].clone()).expect(&text);
+            }
+            wire.push_back((at, Input::Chunk(me, Box::new(chunk))));
+            wire.extend(extra.into_iter().map(|input| (at, input)));
+            next += length;
+        }
+        wire.push_back((at, Input::Complete(me, id)));
+    }
+}
+
+/// A disk that hashes, and that trusts nobody.
+#[derive(Default)]
+struct Disk {
+    manifest: Option<Arc<Manifest>>,
+    files: Vec<Vec<u8>>,
+    chains: BTreeMap<(NodeId, BlockRef), Chain>,
+    verified: BTreeSet<BlockRef>,
+    finished: bool,
+}
+
+struct World {
+    receiver: Receiver,
+    peers: Vec<Peer>,
+    disk: Disk,
+    wire: Wire,
+    now: Duration,
+    end: Option<Result<(), PullError>>,
+    dropped: Vec<(NodeId, SourceFault)>,
+    last_done: u64,
+    most_open: u64,
+}
+
+impl World {
+    fn new(peers: Vec<Peer>, found: BTreeSet<BlockRef>) -> Self {
+        let config = ReceiverConfig {
+            model: MODEL.into(),
+            begun: None,
+            search: Duration::from_secs(15),
+            patience: Duration::from_secs(60),
+        };
+        let receiver = Receiver::new(config, [3; 32], TAG, Duration::ZERO);
+        let disk = Disk { verified: found, ..Disk::default() };
+        Self {
+            receiver,
+            peers,
+            disk,
+            wire: VecDeque::new(),
+            now: Duration::ZERO,
+            end: None,
+            dropped: Vec::new(),
+            last_done: 0,
+            most_open: 0,
+        }
+    }
+
+    fn run(&mut self) -> Result<(), PullError> {
+        for index in 0..self.peers.len() {
+            self.give(Input::Found(node(index)));
+        }
+        for step in 0..20_000 {
+            if let Some(end) = self.end.clone() {
+                return end;
+            }
+            match self.wire.pop_front() {
+                Some((at, input)) => {
+                    self.now = self.now.max(at);
+                    self.give(input);
+                }
+                None => {
+                    let Output::Wait(until) = self.receiver.poll() else { panic!("not drained") };
+                    let until = until.unwrap_or_else(|| panic!("it waits for nothing, at step {step}"));
+                    assert!(until > self.now, "it wakes for nothing");
+                    self.now = until;
+                    for (index, peer) in self.peers.iter_mut().enumerate() {
+                        if !peer.linked && matches!(peer.nature, Nature::Vanishes(_, true)) {
+                            (peer.linked, peer.nature) = (true, Nature::Honest);
+                            self.wire.push_back((until, Input::Found(node(index))));
+                        }
+                    }
+                    self.give(Input::Tick);
+                }
+            }
+        }
+        panic!("it never ends");
+    }
+
+    fn give(&mut self, input: Input) {
+        self.receiver.handle(self.now, input);
+        loop {
+            match self.receiver.poll() {
+                Output::Wait(_) => break,
+                output => self.act(output),
+            }
+        }
+        let progress = self.receiver.progress();
+        assert!(progress.done <= progress.total);
+        let under_way: u64 = self.wire.len() as u64;
+        self.most_open = self.most_open.max(under_way);
+        self.last_done = progress.done;
+    }
+
+    fn act(&mut self, output: Output) {
+        let later = self.now + Duration::from_millis(2);
+        match output {
+            Output::Send(to, message) => {
+                let index = (0..self.peers.len()).find(|n| node(*n) == to).unwrap();
+                let peer = &mut self.peers[index];
+                if !peer.linked {
+                    return self.wire.push_back((later, Input::Lost(to)));
+                }
+                match message {
+                    ClusterMessage::ModelQuery(_) => {
+                        let response = Box::new(peer.response.clone());
+                        self.wire.push_back((later, Input::Response(to, response)));
+                    }
+                    ClusterMessage::ModelTransferRequest(request) => {
+                        assert!(request.transfer_id.as_str().starts_with("feedbeef"));
+                        assert!(request.range.as_ref().unwrap().length <= bounds::RANGE);
+                        peer.serve(to, &request, later, &mut self.wire);
+                    }
+                    ClusterMessage::ModelTransferCancel(_) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+            Output::Begin(manifest) => {
+                let same = self.disk.manifest.as_ref().is_none_or(|before| before.agrees(&manifest));
+                if !same {
+                    self.disk.verified.clear();
+                }
+                self.disk.chains.clear();
+                self.disk.files = manifest.files().iter().map(|file| vec![0; file.size as usize]).collect();
+                self.disk.manifest = Some(manifest);
+                let found = self.disk.verified.clone();
+                self.wire.push_back((later, Input::Begun(found)));
+            }
+            Output::Write(piece) => {
+                let manifest = self.disk.manifest.clone().unwrap();
+                let block = manifest.block(piece.at).unwrap();
+                assert!(!self.disk.verified.contains(&piece.at), "a finished block is written again");
+                let length = piece.data.decoded_len().unwrap() as u64;
+                assert!(piece.offset >= block.offset && piece.offset + length <= block.offset + block.length);
+                let mut bytes = Vec::new();
+                let key = (piece.peer, piece.at);
+                self.wire.push_front((self.now, Input::Written(piece.peer, length)));
+                if piece.data.decode(&mut bytes).is_err() {
+                    self.disk.chains.remove(&key);
+                    return self
+                        .wire
+                        .push_front((self.now, Input::Checked(piece.peer, piece.at, Err(BadBlock))));
+                }
+                if piece.offset == block.offset {
+                    self.disk.chains.insert(key, Chain::new(&block.from, block.offset));
+                }
+                let Some(chain) = self.disk.chains.get_mut(&key) else {
+                    return self
+                        .wire
+                        .push_front((self.now, Input::Checked(piece.peer, piece.at, Err(BadBlock))));
+                };
+                assert_eq!(chain.length(), piece.offset, "pieces of a block come in order");
+                chain.update(&bytes);
+                let start = piece.offset as usize;
+                self.disk.files[piece.at.file as usize][start..start + bytes.len()].copy_from_slice(&bytes);
+                if piece.is_last {
+                    let chain = self.disk.chains.remove(&key).unwrap();
+                    let is = if block.is_last { Some(chain.finish()) } else { chain.state() };
+                    let right = is == Some(block.to);
+                    if right {
+                        self.disk.verified.insert(piece.at);
+                    }
+                    let result = if right { Ok(()) } else { Err(BadBlock) };
+                    self.wire.push_front((self.now, Input::Checked(piece.peer, piece.at, result)));
+                }
+            }
+            Output::Forget(peer, at) => {
+                self.disk.chains.remove(&(peer, at));
+                self.wire.push_back((self.now, Input::Forgotten(peer, at)));
+            }
+            Output::Dropped(peer, fault) => self.dropped.push((peer, fault)),
+            Output::Finish => {
+                let manifest = self.disk.manifest.clone().unwrap();
+                for at in manifest.blocks() {
+                    let empty = manifest.block(at).unwrap().length == 0;
+                    assert!(empty || self.disk.verified.contains(&at), "{at:?} was never found right");
+                }
+                self.disk.finished = true;
+                self.wire.push_back((later, Input::Finished));
+            }
+            Output::End(result) => self.end = Some(result),
+            Output::Wait(_) => unreachable!(),
+        }
+    }
+}
+
+/// The model's files: one of several blocks, a small one, an empty one.
+fn truth() -> Vec<(&'static str, Vec<u8>)> {
+    vec![("big.gguf", noise(300_000, 1)), ("small.json", noise(777, 2)), ("empty", Vec::new())]
+}
+
+fn peer(nature: Nature, blocks: bool) -> Peer {
+    let mut files: Vec<_> = truth();
+    if nature == Nature::Other {
+        files[0].1 = noise(300_000, 99);
+    }
+    let mut wire: Vec<_> = files.iter().map(|(name, data)| file(name, data, blocks)).collect();
+    if nature == Nature::FalseChain && blocks {
+        let mut states = wire[0].block_states.clone().unwrap().to_vec();
+        states[40] ^= 1;
+        wire[0].block_states = Some(states.into());
+    }
+    let mut response = response(wire);
+    response.available = nature != Nature::Lacks;
+    if nature == Nature::Lacks {
+        response.files.clear();
+    }
+    let files = files.into_iter().map(|(name, data)| (name.to_owned(), Arc::new(data))).collect();
+    Peer { nature, response, files, sent: 0, linked: true, chunk: 20_000 }
+}
+
+fn is_truth(disk: &Disk) -> bool {
+    disk.files == truth().into_iter().map(|(_, data)| data).collect::<Vec<_>>()
+}
+
+#[test]
+fn one_honest_source_is_enough() {
+    let mut world = World::new(vec![peer(Nature::Honest, true)], BTreeSet::new());
+    assert_eq!(world.run(), Ok(()));
+    assert!(is_truth(&world.disk));
+    assert_eq!(world.receiver.progress().fetched, 300_777);
+}
+
+#[test]
+fn what_is_there_is_not_fetched_again() {
+    let found = BTreeSet::from([BlockRef { file: 0, block: 1 }, BlockRef { file: 0, block: 2 }]);
+    let mut world = World::new(vec![peer(Nature::Honest, true)], found);
+    assert_eq!(world.run(), Ok(()));
+    assert_eq!(world.receiver.progress().fetched, 300_777 - 2 * BLOCK as u64);
+    assert_eq!(world.receiver.progress().done, 300_777);
+}
+
+#[test]
+fn a_corrupting_source_is_named_dropped_and_costs_little() {
+    let peers = vec![peer(Nature::Corrupts(3), true), peer(Nature::Honest, true)];
+    let mut world = World::new(peers, BTreeSet::new());
+    assert_eq!(world.run(), Ok(()));
+    assert!(is_truth(&world.disk));
+    assert_eq!(world.dropped, [(node(0), SourceFault::Corrupt)]);
+    assert!(world.receiver.progress().fetched < 300_777 + 3 * BLOCK as u64);
+}
+
+#[test]
+fn two_sources_share_the_work() {
+    let mut world = World::new(vec![peer(Nature::Honest, true), peer(Nature::Honest, true)], BTreeSet::new());
+    assert_eq!(world.run(), Ok(()));
+    let progress = world.receiver.progress();
+    assert!(progress.sources.iter().all(|source| source.bytes > 0), "{progress:?}");
+    assert_eq!(progress.fetched, 300_777, "nothing was fetched twice");
+}
+
+#[test]
+fn a_source_that_vanishes_is_replaced() {
+    let peers = vec![peer(Nature::Vanishes(4, false), true), peer(Nature::Honest, true)];
+    let mut world = World::new(peers, BTreeSet::new());
+    assert_eq!(world.run(), Ok(()));
+    assert!(is_truth(&world.disk) && world.dropped.is_empty());
+}
+
+#[test]
+fn each_lie_has_its_name() {
+    for (nature, fault) in [
+        (Nature::Corrupts(2), SourceFault::Corrupt),
+        (Nature::Garbles(2), SourceFault::Corrupt),
+        (Nature::Shifts(2), SourceFault::Wrong),
+        (Nature::Renames(2), SourceFault::Wrong),
+        (Nature::Overruns(2), SourceFault::Wrong),
+        (Nature::Ends(2), SourceFault::Wrong),
+        (Nature::Stops(2), SourceFault::Wrong),
+        (Nature::Floods(2), SourceFault::Unasked),
+        (Nature::FalseChain, SourceFault::Corrupt),
+        (Nature::Stalls(2), SourceFault::Stalled),
+    ] {
+        let mut world = World::new(vec![peer(nature, true)], BTreeSet::new());
+        assert_eq!(world.run(), Err(PullError::NoSource { dropped: 1 }), "{nature:?}");
+        assert_eq!(world.dropped, [(node(0), fault)], "{nature:?}");
+        assert!(!world.disk.finished);
+    }
+}
+
+#[test]
+fn nobody_has_it() {
+    let mut world = World::new(vec![peer(Nature::Lacks, true)], BTreeSet::new());
+    assert_eq!(world.run(), Err(PullError::NotFound));
+    assert!(world.now < Duration::from_secs(60), "it is said soon");
+    let mut world = World::new(Vec::new(), BTreeSet::new());
+    assert_eq!(world.run(), Err(PullError::NotFound));
+}
+
+#[test]
+fn a_liar_about_the_chain_gives_way_to_those_who_know_better() {
+    let mut world =
+        World::new(vec![peer(Nature::FalseChain, true), peer(Nature::Honest, true)], BTreeSet::new());
+    assert_eq!(world.run(), Ok(()));
+    assert!(is_truth(&world.disk));
+}
+
+#[test]
+fn hostile_manifests_are_refused_each_for_its_reason() {
+    let good = || file("a.gguf", &noise(100_000, 5), true);
+    let named = |name: &str| vec![ModelFile { file_name: name.into(), ..good() }];
+    let name = |reason| ManifestError::Name { index: 0, reason };
+    let mut many_blocks = good();
+    many_blocks.block_states = Some(Bytes::from(vec![0; 32 * 5]));
+    let mut odd_states = good();
+    odd_states.block_states = Some(Bytes::from(vec![0; 33]));
+    let mut tiny_blocks = good();
+    tiny_blocks.block_size_bytes = Some(64);
+    let mut odd_blocks = good();
+    odd_blocks.block_size_bytes = Some(65_537);
+    let cases = [
+        (Vec::new(), ManifestError::NoFiles),
+        (named("../x"), name(NameError::Character)),
+        (named("/etc/x"), name(NameError::Character)),
+        (named("a/b"), name(NameError::Character)),
+        (named("CON"), name(NameError::Reserved)),
+        (named("a\0"), name(NameError::Character)),
+        (named(&"x".repeat(300)), name(NameError::TooLong)),
+        (named(".manifest.json"), name(NameError::Hidden)),
+        (
+            vec![good(), ModelFile { file_name: "A.GGUF".into(), ..good() }],
+            ManifestError::Duplicate { index: 1 },
+        ),
+        (vec![ModelFile { sha256: "xyz".into(), ..good() }], ManifestError::Hash { index: 0 }),
+        (vec![ModelFile { size_bytes: u64::MAX, ..good() }], ManifestError::TooBig),
+        (vec![many_blocks], ManifestError::Blocks { index: 0 }),
+        (vec![odd_states], ManifestError::Blocks { index: 0 }),
+        (vec![tiny_blocks], ManifestError::Blocks { index: 0 }),
+        (vec![odd_blocks], ManifestError::Blocks { index: 0 }),
+        (vec![ModelFile { size_bytes: 0, block_states: None, ..good() }], ManifestError::Hash { index: 0 }),
+    ];
+    for (files, reason) in cases {
+        assert_eq!(Manifest::check(&response(files)), Err(reason));
+    }
+    let lie = ModelQueryResponse { total_size_bytes: Some(1), ..response(vec![good()]) };
+    assert_eq!(Manifest::check(&lie), Err(ManifestError::Total));
+}
+
+#[test]
+fn a_million_chunks_nobody_asked_for_cost_nothing() {
+    let mut world = World::new(vec![peer(Nature::Honest, true), peer(Nature::Honest, true)], BTreeSet::new());
+    let chunk = ModelTransferChunk {
+        transfer_id: TransferId::from_random([9; 16]),
+        file_name: "big.gguf".into(),
+        offset: u64::MAX,
+        data: ChunkData::new(vec![0; 5000]),
+        is_last_chunk: false,
+        extra: Extra::new(),
+    };
+    for n in 0..1_000_000usize {
+        world.receiver.handle(Duration::ZERO, Input::Chunk(node(n % 3), Box::new(chunk.clone())));
+        assert!(matches!(world.receiver.poll(), Output::Wait(_)), "a stranger's chunk has an effect");
+    }
+    assert_eq!(world.run(), Ok(()));
+    assert!(is_truth(&world.disk));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    /// The one promise: exactly the files of one manifest that was offered, or a named error. With an honest source
+    /// and a majority for its files, always the files.
+    #[test]
+    fn the_result_is_exact_or_an_error(natures in prop::collection::vec((nature(), 4096usize..70_000), 1..5), blocks: bool) {
+        let peers: Vec<Peer> =
+            natures.iter().map(|(nature, chunk)| Peer { chunk: *chunk, ..peer(*nature, blocks) }).collect();
+        let mut world = World::new(peers, BTreeSet::new());
+        let result = world.run();
+        let honest = natures.iter().any(|(nature, _)| *nature == Nature::Honest);
+        let other = natures.iter().any(|(nature, _)| *nature == Nature::Other);
+        match result {
+            Ok(()) => {
+                prop_assert!(world.disk.finished);
+                prop_assert!(other || is_truth(&world.disk));
+            }
+            Err(error) => {
+                prop_assert!(!world.disk.finished);
+                prop_assert!(!honest, "an honest source was there: {error}");
+            }
+        }
+        for (peer, fault) in &world.dropped {
+            let nature = natures.iter().enumerate().find(|(n, _)| node(*n) == *peer).unwrap().1.0;
+            prop_assert!(!matches!(nature, Nature::Honest | Nature::Other | Nature::Lacks), "{nature:?} dropped: {fault}");
+        }
+    }
+}
