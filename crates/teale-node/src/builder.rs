@@ -3,9 +3,9 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use teale_cluster::{Backend, Cluster, ClusterConfig};
-use teale_identity::{Identity, NodeId};
+use teale_identity::Identity;
 use teale_noise::IdentityProof;
-use teale_relay_client::{Encryption, KnownPeers, RelayConfig};
+use teale_relay_client::{Encryption, KnownPeers, Policy, RelayConfig};
 use teale_wire::{Extra, HardwareCapability, NodeCapabilities};
 
 use crate::{
@@ -14,6 +14,7 @@ use crate::{
     config::{FIRST_TOKEN_SECONDS, NEXT_TOKEN_SECONDS, QUEUE, SLOTS},
     engine::{self, EngineOptions, ModelSpec, UpstreamOptions},
     hardware, known_peers_file,
+    lan::{self, LanOptions, Member, device_id, static_peer},
     model_set::ModelSet,
     runtime::DataDirLock,
 };
@@ -69,6 +70,7 @@ pub struct NodeBuilder {
     next_token: Duration,
     passcode: Option<Secret>,
     known_peers: Option<KnownPeers>,
+    lan: Option<LanOptions>,
 }
 
 impl Default for NodeBuilder {
@@ -93,6 +95,7 @@ impl Default for NodeBuilder {
             next_token: Duration::from_secs(NEXT_TOKEN_SECONDS),
             passcode: None,
             known_peers: None,
+            lan: None,
         }
     }
 }
@@ -208,6 +211,12 @@ impl NodeBuilder {
         self
     }
 
+    /// Takes part in the local network. Without this the node neither listens there nor looks for others.
+    pub fn lan(mut self, options: LanOptions) -> Self {
+        self.lan = Some(options);
+        self
+    }
+
     /// Starts the node in the current tokio runtime: takes the data directory, binds the API, loads the models,
     /// joins the relays. Returns when the API answers; relays may still be connecting.
     ///
@@ -216,6 +225,9 @@ impl NodeBuilder {
     pub async fn start(mut self) -> Result<Node, NodeError> {
         for url in &self.relays {
             check_relay_url(url)?;
+        }
+        for peer in self.lan.iter().flat_map(|lan| &lan.peers) {
+            static_peer(peer)?;
         }
         let specs = self.models.iter().map(|text| ModelSpec::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if let Some(api) = &self.api {
@@ -236,8 +248,18 @@ impl NodeBuilder {
         let backend = self.load(specs).await?;
         let id = identity.node_id();
         let name = self.name.take().filter(|name| !name.is_empty()).unwrap_or_else(hardware::host_name);
-        let cluster = self.join(Arc::new(identity), &name, backend, &known);
-        let mut node = Node::new(id, name, cluster, lock);
+        let identity = Arc::new(identity);
+        let hardware = self.hardware.take().unwrap_or_else(hardware::detect);
+        let cluster = self.join(Arc::clone(&identity), &name, &hardware, backend, &known);
+        let lan = match self.lan.take() {
+            Some(options) => {
+                let (encryption, identity_proof) = (self.encryption, self.identity_proof);
+                let policy = Policy { encryption, identity_proof, known: known.clone() };
+                Some(lan::join(&cluster, options, Member { identity, policy, name: name.clone(), hardware })?)
+            }
+            None => None,
+        };
+        let mut node = Node::new(id, name, cluster, lan, lock);
         if let (Some(listener), Some(options)) = (listener, self.api.take()) {
             node.open_api(listener, options)?;
         }
@@ -284,10 +306,10 @@ impl NodeBuilder {
         &mut self,
         identity: Arc<Identity>,
         name: &str,
+        hardware: &HardwareCapability,
         backend: Option<Arc<dyn Backend>>,
         known: &KnownPeers,
     ) -> Cluster {
-        let hardware = self.hardware.take().unwrap_or_else(hardware::detect);
         let capabilities = NodeCapabilities {
             max_model_size_gb: hardware.ram_for_models_gb(),
             hardware: hardware.clone(),
@@ -311,7 +333,7 @@ impl NodeBuilder {
         let relays = std::mem::take(&mut self.relays).into_iter().map(relay).collect();
         // The device's name in hello is as stable as the identity it is made of.
         let id = identity.node_id();
-        let mut config = ClusterConfig::new(id, device_id(id), name, hardware);
+        let mut config = ClusterConfig::new(id, device_id(id), name, hardware.clone());
         config.aliases = std::mem::take(&mut self.aliases);
         config.queue_limit = self.queue;
         config.first_token_timeout = self.first_token;
@@ -323,16 +345,10 @@ impl NodeBuilder {
     }
 }
 
-/// A UUID made of the node id: the device of a data directory is its identity.
-fn device_id(node: NodeId) -> String {
-    let mut bytes = [0; 16];
-    bytes.copy_from_slice(&node.as_bytes()[..16]);
-    uuid::Builder::from_random_bytes(bytes).into_uuid().to_string()
-}
-
 /// What can be said about settings without starting anything.
 pub(crate) fn check_settings(settings: &Settings) -> Result<(), NodeError> {
     settings.relays.iter().try_for_each(|url| check_relay_url(url))?;
+    settings.peers.iter().try_for_each(|peer| static_peer(peer).map(drop))?;
     settings.models.iter().try_for_each(|text| {
         let spec = ModelSpec::parse(text)?;
         let missing = || NodeError::Model {
@@ -369,12 +385,5 @@ mod tests {
         for url in ["", "127.0.0.1:1", "http://x/ws", "ws://", "not a url"] {
             assert!(check_relay_url(url).is_err(), "{url:?}");
         }
-    }
-
-    #[test]
-    fn the_device_id_is_a_uuid_and_stable() {
-        let id = device_id(NodeId::from_bytes([7; 32]));
-        assert_eq!(id, device_id(NodeId::from_bytes([7; 32])));
-        assert_eq!(id.len(), 36);
     }
 }

@@ -40,6 +40,17 @@ pub enum NodeError {
         /// What is wrong with it.
         reason: &'static str,
     },
+    /// A peer's address nobody can dial.
+    #[error("`{address}` is no peer: {reason}; expected HOST[:PORT] or NODEID@HOST[:PORT]")]
+    PeerAddress {
+        /// The address.
+        address: String,
+        /// What is wrong with it.
+        reason: teale_cluster::lan::StaticPeerError,
+    },
+    /// The local network cannot be joined.
+    #[error("local network: {0}; choose another address with --lan-listen, or stay off it with --no-lan")]
+    Lan(#[from] teale_cluster::lan::LanStartError),
     /// A model that cannot be served.
     #[error("model `{model}`: {reason}")]
     Model {

@@ -41,6 +41,7 @@ mod engine;
 mod error;
 mod hardware;
 mod known_peers_file;
+mod lan;
 mod model_set;
 mod node;
 mod notify;
@@ -56,6 +57,7 @@ pub use config::{
 pub use engine::{EngineOptions, ModelSpec, UpstreamOptions};
 pub use error::NodeError;
 pub use hardware::detect as detect_hardware;
+pub use lan::LanOptions;
 pub use node::Node;
 pub use paths::{DataDir, config_file, default_data_dir, user_config_file};
 pub use runtime::{DataDirLock, RuntimeFile, running};

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use teale_cluster::Cluster;
+use teale_cluster::{Cluster, lan::Lan};
 use teale_identity::NodeId;
 use teale_relay_client::KnownPeers;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -23,6 +23,7 @@ pub struct Node {
     id: NodeId,
     name: String,
     cluster: Cluster,
+    lan: Option<Lan>,
     api: Option<SocketAddr>,
     server: Option<ApiServer>,
     lock: Option<DataDirLock>,
@@ -42,8 +43,14 @@ impl Node {
     }
 
     /// A node without API around a running cluster.
-    pub(crate) fn new(id: NodeId, name: String, cluster: Cluster, lock: Option<DataDirLock>) -> Self {
-        Self { id, name, cluster, api: None, server: None, lock, keeper: None }
+    pub(crate) fn new(
+        id: NodeId,
+        name: String,
+        cluster: Cluster,
+        lan: Option<Lan>,
+        lock: Option<DataDirLock>,
+    ) -> Self {
+        Self { id, name, cluster, lan, api: None, server: None, lock, keeper: None }
     }
 
     /// Its id.
@@ -71,6 +78,11 @@ impl Node {
         &self.cluster
     }
 
+    /// The local network, if the node takes part in it.
+    pub fn lan(&self) -> Option<&Lan> {
+        self.lan.as_ref()
+    }
+
     /// Refuses new work, lets running requests end within `limit`, and closes everything.
     pub async fn shutdown(mut self, limit: Duration) {
         self.cluster.drain(limit).await;
@@ -94,7 +106,7 @@ impl Node {
             hosts: options.allowed_hosts,
             origins: options.cors_origins,
         };
-        let api = Api::new(self.cluster.clone(), guard, self.id, self.name.clone());
+        let api = Api::new(self.cluster.clone(), self.lan.clone(), guard, self.id, self.name.clone());
         self.server = Some(api.serve(listener, options.write_timeout));
         self.api = Some(address);
         if let Some(lock) = &mut self.lock {

@@ -9,7 +9,7 @@ use axum::{
 };
 use http::StatusCode;
 use serde::{Deserialize, Serialize};
-use teale_cluster::ClusterStatus;
+use teale_cluster::{ClusterStatus, lan::LanStatus};
 use teale_wire::NodeId;
 
 use super::{Api, errors::ApiError};
@@ -23,6 +23,8 @@ struct Status {
     pid: u32,
     uptime_seconds: u64,
     relays: Vec<Relay>,
+    /// `null` for a node that is not on its local network.
+    lan: Option<LanStatus>,
     peers: usize,
     #[serde(flatten)]
     cluster: ClusterStatus,
@@ -75,6 +77,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Response {
         pid: std::process::id(),
         uptime_seconds: api.started.elapsed().as_secs(),
         relays: api.cluster.relays().into_iter().map(relay).collect(),
+        lan: api.lan.as_ref().map(teale_cluster::lan::Lan::status),
         peers: api.cluster.peers().len(),
         cluster: api.cluster.status(),
     })

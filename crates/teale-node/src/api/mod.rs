@@ -22,7 +22,7 @@ use axum::{
     Router, middleware,
     routing::{get, post},
 };
-use teale_cluster::Cluster;
+use teale_cluster::{Cluster, lan::Lan};
 use teale_wire::NodeId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -35,6 +35,7 @@ pub(crate) use server::{ApiServer, WRITE_TIMEOUT, bind};
 /// What the handlers share.
 pub(crate) struct Api {
     cluster: Cluster,
+    lan: Option<Lan>,
     guard: Guard,
     node: NodeId,
     name: String,
@@ -48,13 +49,14 @@ pub(crate) struct Api {
 
 impl Api {
     /// The API of a node. Must be called in a tokio runtime.
-    pub(crate) fn new(cluster: Cluster, guard: Guard, node: NodeId, name: String) -> Self {
+    pub(crate) fn new(cluster: Cluster, lan: Option<Lan>, guard: Guard, node: NodeId, name: String) -> Self {
         let events = Arc::new(metrics::EventCounters::default());
         tokio::spawn(Arc::clone(&events).follow(cluster.events()));
         let closed = CancellationToken::new();
         let lookout = lookout::Lookout::new(cluster.clone(), closed.clone());
         Self {
             cluster,
+            lan,
             guard,
             node,
             name,

@@ -31,7 +31,7 @@ use crate::{
 /// How long a node that joined only to ask gets to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(1);
 
-/// Uses the running node of the data directory (or of --api); without one, joins the relays for one request.
+/// Uses the running node of the data directory (or of --api); without one, joins relays and the local network for one request.
 #[derive(Debug, Args, Serialize)]
 pub(super) struct Chat {
     #[command(flatten)]
@@ -132,7 +132,8 @@ impl Chat {
             let client = context.client(self.url.as_deref())?;
             return self.through_api(context, &client, prompt).await;
         }
-        if context.settings().relays.is_empty() {
+        let settings = context.settings();
+        if settings.joined_relays().is_empty() && settings.lan_options().is_none() {
             return Err(Failure::no_node(&context.data_dir())
                 .hint("start one with `teale-node serve`, or join for one request with --relay URL"));
         }
@@ -266,14 +267,23 @@ fn unreachable(node: &Node, model: &str) -> Failure {
     let models: Vec<_> = node.cluster().models().into_iter().map(|model| model.id).collect();
     let failure = Failure::new(format!("nobody serves the model `{model}`"));
     match models.as_slice() {
-        [] => failure.hint("the relay knows no node that serves any model"),
+        [] => failure.hint(lonely(node)),
         models => failure.hint(format!("served are: {}", crate::output::plain(&models.join(", ")))),
     }
 }
 
 /// Why there is no model at all.
 fn nobody(node: &Node) -> Failure {
-    unregistered(node).unwrap_or_else(no_model)
+    unregistered(node).unwrap_or_else(|| no_model().hint(lonely(node)))
+}
+
+/// Why this node knows nobody.
+fn lonely(node: &Node) -> String {
+    let diagnosis = node.lan().and_then(|lan| lan.status().diagnosis);
+    diagnosis.map_or_else(
+        || "nobody that can be reached serves any model".to_owned(),
+        |diagnosis| format!("on the local network: {diagnosis}"),
+    )
 }
 
 /// The relay that would not have this node.

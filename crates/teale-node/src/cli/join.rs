@@ -1,8 +1,8 @@
 //! The flags of verbs that join the network, and the builder made of the settings.
 
-use std::{path::PathBuf, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-use clap::Args;
+use clap::{ArgAction, Args};
 use serde::Serialize;
 
 use super::failure::Failure;
@@ -21,6 +21,30 @@ pub(super) struct JoinFlags {
     #[arg(long, value_name = "FILE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     relay_ca: Option<PathBuf>,
+    /// Join no relay, whatever the configuration says.
+    #[arg(long = "no-relay", action = ArgAction::SetFalse)]
+    #[serde(skip_serializing_if = "is_true")]
+    use_relays: bool,
+    /// Neither look for peers on the local network nor listen there; peers given with --peer are still reached.
+    #[arg(long = "no-lan", action = ArgAction::SetFalse)]
+    #[serde(skip_serializing_if = "is_true")]
+    lan: bool,
+    /// Connect to this peer, HOST[:PORT] or NODEID@HOST[:PORT]; may be given several times.
+    #[arg(long = "peer", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<String>,
+    /// Where to listen for peers of the local network [default: [::]:11436].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lan_listen: Option<SocketAddr>,
+    /// Look for peers only on this network interface; may be given several times.
+    #[arg(long = "interface", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    interfaces: Vec<String>,
+    /// Never look for peers on this network interface; may be given several times.
+    #[arg(long = "exclude-interface", value_name = "NAME")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    exclude_interfaces: Vec<String>,
     /// The node's name, for people [default: the host's].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,6 +71,11 @@ pub(super) struct JoinFlags {
     next_token_seconds: Option<u64>,
 }
 
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 /// What all joining verbs take from the settings.
 pub(super) fn builder(settings: &Settings) -> Result<NodeBuilder, Failure> {
     let mut builder = Node::builder()
@@ -66,7 +95,10 @@ pub(super) fn builder(settings: &Settings) -> Result<NodeBuilder, Failure> {
         let failed = |error| Failure::new(format!("cannot read {}: {error}", path.display()));
         builder = builder.relay_ca(pem.map_err(failed)?);
     }
-    Ok(settings.relays.iter().fold(builder, NodeBuilder::relay))
+    if let Some(lan) = settings.lan_options() {
+        builder = builder.lan(lan);
+    }
+    Ok(settings.joined_relays().iter().fold(builder, NodeBuilder::relay))
 }
 
 /// The same for a node that also serves.

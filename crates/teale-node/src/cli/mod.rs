@@ -40,7 +40,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Join relays, serve models, answer the local API. Without a model, only ask.
+    /// Join relays and the local network, serve models, answer the local API. Without a model, only ask.
     Serve(serve::Serve),
     /// Run a relay: the place where nodes meet.
     Relay(relay::Relay),

@@ -26,13 +26,15 @@ fn line(event: &ClusterEvent) {
         ClusterEvent::Discovered { node, name, models } => {
             tracing::info!(%node, name = plain(name), models = plain(&models.join(", ")), "discovered");
         }
-        ClusterEvent::LinkUp { node, security: Security::Sealed { verified, .. }, initiator, .. } => {
-            tracing::info!(%node, verified, initiator, "linked, sealed");
+        ClusterEvent::LinkUp { node, path, security: Security::Sealed { verified, .. }, initiator } => {
+            tracing::info!(%node, ?path, verified, initiator, "linked, sealed");
         }
-        ClusterEvent::LinkUp { node, security: Security::Plaintext, initiator, .. } => {
-            tracing::warn!(%node, initiator, "linked in PLAINTEXT: the peer has no key, the relay can read along");
+        ClusterEvent::LinkUp { node, path, security: Security::Plaintext, initiator } => {
+            tracing::warn!(%node, ?path, initiator, "linked in PLAINTEXT: the peer has no key, others can read along");
         }
-        ClusterEvent::LinkDown { node, reason, .. } => tracing::info!(%node, reason = plain(reason), "link down"),
+        ClusterEvent::LinkDown { node, reason, .. } => {
+            tracing::info!(%node, reason = plain(reason), "link down")
+        }
         ClusterEvent::Refused { node, reason } => tracing::warn!(%node, reason = plain(reason), "refused"),
         ClusterEvent::Served { node, model, tokens, error: None } => {
             tracing::info!(%node, model = plain(model), tokens, "served");

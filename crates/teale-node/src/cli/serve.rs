@@ -105,8 +105,10 @@ async fn serve(context: &Context) -> Result<(), Failure> {
         cors_origins: settings.cors_origins.clone(),
         ..ApiOptions::new(settings.api)
     };
-    if settings.relays.is_empty() {
-        tracing::warn!("no relay is configured: this node reaches nobody; give one with --relay URL");
+    if settings.joined_relays().is_empty() && settings.lan_options().is_none() {
+        tracing::warn!(
+            "neither a relay nor the local network: this node reaches nobody; give one with --relay URL"
+        );
     }
     let starting = join::serving(settings, &context.data_dir())?.api(api).start();
     let node = tokio::select! {

@@ -33,6 +33,7 @@ fn text(status: &Value) -> String {
             Value::Array(relays) => relays.iter().for_each(|relay| {
                 let _ = writeln!(out, "{:<16} {}", "relay", self::relay(relay));
             }),
+            Value::Object(lan) => out.push_str(&self::lan(lan)),
             Value::String(text) => {
                 let _ = writeln!(out, "{:<16} {}", plain(key).replace('_', " "), plain(text));
             }
@@ -42,6 +43,54 @@ fn text(status: &Value) -> String {
         }
     }
     out.trim_end().to_owned()
+}
+
+/// The local network: what is looked at, and what is the matter.
+fn lan(lan: &serde_json::Map<String, Value>) -> String {
+    let mut out = String::new();
+    let mut line = |key: &str, text: String| {
+        let _ = writeln!(out, "{:<16} {}", key, plain(&text));
+    };
+    let list = |value: &Value| -> Vec<String> {
+        value.as_array().into_iter().flatten().filter_map(Value::as_str).map(str::to_owned).collect()
+    };
+    if let Some(listening) = lan.get("listening") {
+        line("lan", format!("listening on {}, {} links", list(listening).join(", "), lan["links"]));
+    }
+    for nic in lan.get("interfaces").and_then(Value::as_array).into_iter().flatten() {
+        let name = nic["name"].as_str().unwrap_or("?");
+        let verdict = match nic["reason"].as_str() {
+            Some(reason) => format!("not used: {reason}"),
+            None => list(&nic["addresses"]).join(", "),
+        };
+        line("lan interface", format!("{name} {verdict}"));
+    }
+    if let Some(mdns) = lan.get("mdns") {
+        let number = |key: &str| mdns[key].as_u64().unwrap_or_default();
+        let (sent, own, others) = (number("sent"), number("seen_own"), number("seen_others"));
+        line(
+            "lan mdns",
+            format!("{sent} sent, {own} own and {others} of others seen, {} peers", number("peers")),
+        );
+    }
+    for peer in lan.get("peers").and_then(Value::as_array).into_iter().flatten() {
+        let state = match (peer["linked"].as_bool(), peer["error"].as_str()) {
+            (Some(true), _) => "linked".to_owned(),
+            (_, Some(error)) => format!("not linked: {error}"),
+            _ => "not linked".to_owned(),
+        };
+        line("lan peer", format!("{} {state}", peer["address"].as_str().unwrap_or("?")));
+    }
+    for warning in lan.get("warnings").map(list).unwrap_or_default() {
+        line("lan warning", warning);
+    }
+    if let Some(refusal) = lan.get("last_refusal").and_then(Value::as_str) {
+        line("lan refused", format!("{} in all; last {refusal}", lan["refused"]));
+    }
+    if let Some(diagnosis) = lan.get("diagnosis").and_then(Value::as_str) {
+        line("lan diagnosis", diagnosis.to_owned());
+    }
+    out
 }
 
 fn relay(relay: &Value) -> String {

@@ -11,6 +11,7 @@ use teale_noise::IdentityProof;
 use teale_relay_client::Encryption;
 
 use super::{RelayLimitSettings, Secret};
+use crate::lan::{LanOptions, default_listen};
 
 /// The local API's default port, on loopback.
 pub(crate) const API_PORT: u16 = 11435;
@@ -42,6 +43,18 @@ pub struct Settings {
     pub relays: Vec<String>,
     /// A file of certificates (PEM) to trust for `wss` relays beside the system's.
     pub relay_ca: Option<PathBuf>,
+    /// Whether the relays above are joined at all.
+    pub use_relays: bool,
+    /// Whether to find peers on the local network, and be found there.
+    pub lan: bool,
+    /// Where to listen for peers of the local network [default: [::]:11436, while `lan` is on].
+    pub lan_listen: Option<SocketAddr>,
+    /// Peers by address, with or without discovery: `HOST[:PORT]`, or `NODEID@HOST[:PORT]`.
+    pub peers: Vec<String>,
+    /// Only these interfaces; a name may end in `*`. Unset takes all but those of containers and virtual machines.
+    pub interfaces: Vec<String>,
+    /// Never these interfaces.
+    pub exclude_interfaces: Vec<String>,
     /// Models to serve: `FILE.gguf` or `NAME=FILE.gguf`.
     pub models: Vec<String>,
     /// An OpenAI-compatible server to serve from.
@@ -93,6 +106,12 @@ impl Default for Settings {
             name: String::new(),
             relays: Vec::new(),
             relay_ca: None,
+            use_relays: true,
+            lan: true,
+            lan_listen: None,
+            peers: Vec::new(),
+            interfaces: Vec::new(),
+            exclude_interfaces: Vec::new(),
             models: Vec::new(),
             upstream: None,
             upstream_key: None,
@@ -113,6 +132,27 @@ impl Default for Settings {
             next_token_seconds: NEXT_TOKEN_SECONDS,
             relay: RelaySettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// The relays to join.
+    pub fn joined_relays(&self) -> &[String] {
+        if self.use_relays { &self.relays } else { &[] }
+    }
+
+    /// How to take part in the local network: `None` stays off it.
+    pub fn lan_options(&self) -> Option<LanOptions> {
+        if !self.lan && self.peers.is_empty() {
+            return None;
+        }
+        Some(LanOptions {
+            discover: self.lan,
+            listen: self.lan_listen.or(self.lan.then(default_listen)),
+            interfaces: self.interfaces.clone(),
+            exclude_interfaces: self.exclude_interfaces.clone(),
+            peers: self.peers.clone(),
+        })
     }
 }
 

@@ -44,8 +44,8 @@ pub struct LanConfig {
     pub device_id: String,
     /// The machine.
     pub hardware: HardwareCapability,
-    /// Where to listen. If the port is taken, any free one is.
-    pub listen: SocketAddr,
+    /// Where to listen; `None` listens nowhere. If the port is taken, any free one is.
+    pub listen: Option<SocketAddr>,
     /// Whether to find and be found. Without it only [`peers`](Self::peers) are reached.
     pub mdns: bool,
     /// Which interfaces count.
@@ -67,7 +67,7 @@ impl LanConfig {
             name: name.into(),
             device_id: device_id.into(),
             hardware,
-            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, bounds::PORT)),
+            listen: Some(SocketAddr::from((Ipv6Addr::UNSPECIFIED, bounds::PORT))),
             mdns: true,
             interfaces: InterfaceRules::default(),
             peers: Vec::new(),
@@ -120,7 +120,7 @@ impl Lan {
         if config.peers.len() > bounds::STATIC_PEERS {
             return Err(LanStartError::TooManyPeers);
         }
-        let listeners = listen::bind(config.listen)?;
+        let listeners = config.listen.map(listen::bind).transpose()?.unwrap_or_default();
         let listening = listeners.iter().filter_map(|listener| listener.local_addr().ok()).collect();
         let inner = Arc::new(Inner::new(&config, host, listening));
         for listener in listeners {
