@@ -321,6 +321,17 @@ fn a_refused_peer_costs_the_other_links_nothing() {
     assert_eq!(paths(&world, provider), [LinkPath::Lan]);
 }
 
+#[test]
+fn a_lan_peer_with_another_passcode_is_tried_less_and_less_often() {
+    let mut world = World::new();
+    let (a, b) = (world.provider(1), world.add(1, |config| config.passcode = Some("two".into())));
+    world.meet(a, b);
+    world.run_for(secs(600));
+    let tries = [a, b].map(|index| world.nodes[index].opened.len());
+    assert!(tries.iter().sum::<usize>() > 8 && tries.iter().all(|tries| *tries < 25), "{tries:?}");
+    assert!(world.links(a).is_empty());
+}
+
 fn hello(resumable: bool) -> String {
     let says = if resumable { r#","resumable":true"# } else { "" };
     let hardware = serde_json::to_string(&world::hardware()).unwrap();

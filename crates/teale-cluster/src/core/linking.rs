@@ -278,6 +278,7 @@ impl Core {
             self.close_link(id, reason);
             if let Some(entry) = self.roster.get_mut(peer) {
                 (0..6).for_each(|_| entry.failed(now, 0.5));
+                (0..6).for_each(|_| entry.better.failed(now, 0.5, bounds::BACKOFF_MAX));
             }
             return;
         }
@@ -459,9 +460,12 @@ impl Core {
             }
         }
         if link.path < LinkPath::Relay {
+            // A link that broke is tried again soon, one that never got anywhere less and less often.
+            let introduced = link.greeting == Greeting::Member;
+            let longest = if introduced { bounds::BETTER_BACKOFF_MAX } else { bounds::BACKOFF_MAX };
             let (now, jitter) = (self.mono(), self.jitter());
             if let Some(entry) = self.roster.get_mut(peer) {
-                entry.better.failed(now, jitter, bounds::BETTER_BACKOFF_MAX);
+                entry.better.failed(now, jitter, longest);
                 let again = entry.better.at();
                 self.wake_by(again);
             }

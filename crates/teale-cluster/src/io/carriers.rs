@@ -15,6 +15,9 @@ use crate::{CarriedLink, Carrier, Input, LinkError, Way};
 /// How long one carrier has the field to itself before the next one is tried beside it.
 const STAGGER: Duration = Duration::from_millis(300);
 
+/// The longest any carrier may take to open a link; they have shorter limits of their own.
+const OPENING: Duration = Duration::from_secs(15);
+
 /// The carriers, the best way first.
 #[derive(Default)]
 pub(super) struct Carriers(RwLock<Vec<Arc<dyn Carrier>>>);
@@ -68,7 +71,10 @@ impl Carriers {
         let mut last = LinkError::Unreachable("no carrier knows the peer".into());
         loop {
             match waiting.next() {
-                Some(carrier) => running.push(async move { carrier.open(peer).await }),
+                Some(carrier) => running.push(async move {
+                    let opened = tokio::time::timeout(OPENING, carrier.open(peer)).await;
+                    opened.unwrap_or(Err(LinkError::Timeout))
+                }),
                 None if running.is_empty() => return Err(last),
                 None => {}
             }

@@ -122,6 +122,10 @@ impl CarrierHost {
 
 /// What model sharing hears.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly all of them are messages, and a place for each is kept anyway"
+)]
 pub enum ShareNews {
     /// A message arrived.
     Message {
