@@ -6,11 +6,13 @@
 //!
 //! - [`Core`] is the whole layer as a machine without sockets, clocks or tasks: [`Core::handle`] takes an [`Input`],
 //!   [`Core::poll`] says what to do until [`Output::Wait`]. Every bound stands in [`bounds`].
-//! - `Cluster` (feature `io`) drives it on tokio over relayed sessions.
+//! - `Cluster` (feature `io`) drives it on tokio. Its links come from [`Carrier`]s: relays, and whatever is added.
 //!
 //! What it promises: each request ends exactly once. Before the first token a failure moves it to another provider,
-//! after it the asker gets an error. A slot is never held for somebody who went away. One request never delays a
-//! link: control messages overtake chunks, and requests take turns.
+//! after it the asker gets an error. An answer whose link dies goes on over another one to the same provider, nothing
+//! lost and nothing twice. A slot is held for somebody who went away only as long as he may come back
+//! ([`bounds::DETACHED`]). One request never delays a link: control messages overtake chunks, requests take turns,
+//! and bulk waits for both.
 //!
 //! ```
 //! use std::time::Duration;
