@@ -9,10 +9,10 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use teale_relay_client::{
-    IncomingSession, RelayClient, RelayConfig, RelayEvent, RelayEvents, RelaySession, RelayStatus,
-    SessionError, SessionReceiver, SessionSender,
+    IncomingSession, KnownPeers, RelayClient, RelayConfig, RelayEvent, RelayEvents, RelaySession,
+    RelayStatus, SessionError, SessionReceiver, SessionSender,
 };
-use teale_wire::{NodeCapabilities, NodeId, PeerRecord, limits};
+use teale_wire::{AppleDate, Extra, NodeCapabilities, NodeId, PeerRecord, limits};
 use tokio::{sync::Semaphore, time::Instant};
 
 use super::{link, shared::Shared};
@@ -50,9 +50,26 @@ fn address(record: &PeerRecord) -> PeerRecord {
     record
 }
 
+/// What it takes to open a session with a node no relay has told of, but whose key was proved before, on whatever way.
+fn remembered(peer: NodeId, wg_public_key: String, capabilities: &NodeCapabilities) -> PeerRecord {
+    PeerRecord {
+        node_id: peer,
+        public_key: peer,
+        wg_public_key: Some(wg_public_key),
+        display_name: String::new(),
+        capabilities: capabilities.clone(),
+        last_seen: AppleDate::from_unix_seconds(0.0),
+        nat_type: String::new(),
+        endpoints: Vec::new(),
+        extra: Extra::new(),
+    }
+}
+
 /// All relays, and which of them knows whom.
 pub(super) struct Relays {
     clients: Vec<(RelayClient, NodeCapabilities)>,
+    /// The relays' memories of peers' keys; one and the same in a node.
+    known: Vec<KnownPeers>,
     /// At most [`bounds::PEERS`] per relay.
     listings: Mutex<HashMap<(NodeId, usize), Listing>>,
     accepting: Arc<Semaphore>,
@@ -63,6 +80,7 @@ impl Relays {
     pub(super) fn connect(configs: Vec<RelayConfig>) -> (Arc<Self>, Vec<(String, RelayEvents)>) {
         let mut clients = Vec::new();
         let mut events = Vec::new();
+        let known = configs.iter().map(|config| config.known_peers.clone()).collect();
         for config in configs {
             let capabilities = config.capabilities.clone();
             let (client, news) = RelayClient::spawn(config);
@@ -71,7 +89,7 @@ impl Relays {
             events.push((url, news));
         }
         let accepting = Arc::new(Semaphore::new(ACCEPTING));
-        (Arc::new(Self { clients, listings: Mutex::new(HashMap::new()), accepting }), events)
+        (Arc::new(Self { clients, known, listings: Mutex::new(HashMap::new()), accepting }), events)
     }
 
     pub(super) fn status(&self) -> Vec<RelayStatus> {
@@ -113,10 +131,19 @@ impl Relays {
         shared.changed();
     }
 
+    /// The relays that told of a peer; all of them for one whose key is proved: it may have come a moment ago.
     fn ways_to(&self, peer: NodeId) -> Vec<(usize, PeerRecord)> {
         let listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
-        let ways = (0..self.clients.len()).filter_map(|relay| listings.get(&(peer, relay)));
-        ways.map(|listing| (listing.relay, listing.record.clone())).collect()
+        let listed = (0..self.clients.len()).filter_map(|relay| listings.get(&(peer, relay)));
+        let mut ways: Vec<_> = listed.map(|listing| (listing.relay, listing.record.clone())).collect();
+        drop(listings);
+        for (relay, (known, (client, base))) in self.known.iter().zip(&self.clients).enumerate() {
+            let key = known.get(peer).filter(|key| key.proved && client.status().registered);
+            if let (Some(key), false) = (key, ways.iter().any(|(listed, _)| *listed == relay)) {
+                ways.push((relay, remembered(peer, key.key.to_hex(), base)));
+            }
+        }
+        ways
     }
 
     /// Brings one relay's news to the core, until the relay client or the cluster ends.
