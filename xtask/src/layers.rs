@@ -42,6 +42,7 @@ const KEPT: &[(&str, &[&str])] = &[
     ("minijinja", &["teale-infer"]),
     ("axum", &["teale-node"]),
     ("clap", &["teale-node"]),
+    ("indicatif", &["teale-node"]),
 ];
 
 /// What may stand only below `src/io/` of a protocol crate (floors 0 to 5).

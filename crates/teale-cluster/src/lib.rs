@@ -49,7 +49,7 @@ pub use error::AskError;
 #[cfg(feature = "io")]
 pub use io::{
     Answer, CarrierHost, Cluster, ClusterConfig, LinkGone, LocalModelView, Pull, PullOptions, PullState,
-    RemoteModelView, ShareNews, Sharing, SharingConfig,
+    RemoteModelView, ShareNews, Sharing, SharingConfig, remove_model,
 };
 pub use view::{ClusterEvent, ClusterStatus, LinkPath, ModelView, PeerView};
 

@@ -2,7 +2,8 @@
 
 use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use teale_cluster::{Backend, Cluster, ClusterConfig};
+use futures_util::StreamExt;
+use teale_cluster::{Backend, Cluster, ClusterConfig, PullOptions, Sharing};
 use teale_identity::Identity;
 use teale_noise::IdentityProof;
 use teale_relay_client::{Encryption, KnownPeers, Policy, RelayConfig};
@@ -15,9 +16,15 @@ use crate::{
     engine::{self, EngineOptions, ModelSpec, UpstreamOptions},
     hardware, known_peers_file,
     lan::{self, LanOptions, Member, device_id, static_peer},
+    late_backend::LateBackend,
     model_set::ModelSet,
+    pulling::{self, PullLine},
     runtime::DataDirLock,
+    sharing::{self, ShareOptions},
 };
+
+/// How long a starting node looks for a peer that offers its model.
+const SEARCH: Duration = Duration::from_secs(60);
 
 /// How the local API listens, and whom it lets in.
 #[derive(Debug, Clone)]
@@ -71,6 +78,7 @@ pub struct NodeBuilder {
     passcode: Option<Secret>,
     known_peers: Option<KnownPeers>,
     lan: Option<LanOptions>,
+    sharing: ShareOptions,
 }
 
 impl Default for NodeBuilder {
@@ -96,6 +104,7 @@ impl Default for NodeBuilder {
             passcode: None,
             known_peers: None,
             lan: None,
+            sharing: ShareOptions::default(),
         }
     }
 }
@@ -217,6 +226,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Where model files lie, and what of them is offered. Without this, and with a data directory, the node can fetch
+    /// models and offers nothing.
+    pub fn sharing(mut self, options: ShareOptions) -> Self {
+        self.sharing = options;
+        self
+    }
+
     /// Starts the node in the current tokio runtime: takes the data directory, binds the API, loads the models,
     /// joins the relays. Returns when the API answers; relays may still be connecting.
     ///
@@ -229,7 +245,11 @@ impl NodeBuilder {
         for peer in self.lan.iter().flat_map(|lan| &lan.peers) {
             static_peer(peer)?;
         }
-        let specs = self.models.iter().map(|text| ModelSpec::parse(text)).collect::<Result<Vec<_>, _>>()?;
+        let models = std::mem::take(&mut self.models);
+        let (names, files): (Vec<_>, Vec<_>) =
+            models.iter().partition(|text| sharing::model_name(text).is_some());
+        let mut specs =
+            files.into_iter().map(|text| ModelSpec::parse(text)).collect::<Result<Vec<_>, _>>()?;
         if let Some(api) = &self.api {
             check_exposure(api.address, api.key.as_ref())?;
         }
@@ -245,7 +265,14 @@ impl NodeBuilder {
             (None, None) => KnownPeers::new(),
         };
         let listener = self.listen().await?;
-        let backend = self.load(specs).await?;
+        let named = specs.iter().map(|spec| (spec.id.clone(), spec.path.clone())).collect();
+        let shared = self.sharing.config(self.data_dir.as_ref(), named);
+        // What has to be fetched first is loaded after joining.
+        let late = (!names.is_empty()).then(|| Arc::new(LateBackend::default()));
+        let backend = match &late {
+            Some(late) => Some(Arc::clone(late) as Arc<dyn Backend>),
+            None => self.load(std::mem::take(&mut specs)).await?,
+        };
         let id = identity.node_id();
         let name = self.name.take().filter(|name| !name.is_empty()).unwrap_or_else(hardware::host_name);
         let identity = Arc::new(identity);
@@ -259,7 +286,17 @@ impl NodeBuilder {
             }
             None => None,
         };
+        let sharing = shared.map(|config| cluster.share(config));
+        if let Some(late) = late {
+            for name in names {
+                specs.push(named_model(sharing.as_ref(), name, self.sharing.relay_rate.is_some()).await?);
+            }
+            if let Some(backend) = self.load(specs).await? {
+                late.fill(backend);
+            }
+        }
         let mut node = Node::new(id, name, cluster, lan, lock);
+        node.share(sharing);
         if let (Some(listener), Some(options)) = (listener, self.api.take()) {
             node.open_api(listener, options)?;
         }
@@ -345,11 +382,41 @@ impl NodeBuilder {
     }
 }
 
+/// The file of a model that was asked for by name: on this machine, or fetched from a peer.
+async fn named_model(
+    sharing: Option<&Sharing>,
+    name: &str,
+    over_relay: bool,
+) -> Result<ModelSpec, NodeError> {
+    let failed = |reason: String| NodeError::Model { model: name.to_owned(), reason };
+    let no_folder = || failed("it is no file, and without a data directory it cannot be fetched".into());
+    let sharing = sharing.ok_or_else(no_folder)?;
+    if sharing::find(sharing, name).await.is_none() {
+        tracing::info!(model = name, "no such file here: looking for a peer that offers it");
+        let options = PullOptions { relay: over_relay, search: SEARCH, ..PullOptions::default() };
+        let pull = sharing.pull(name, options).map_err(|error| failed(error.to_string()))?;
+        let mut lines = std::pin::pin!(pulling::lines(name.to_owned(), pull));
+        while let Some(line) = lines.next().await {
+            match line {
+                PullLine::Progress { total, done, rate, .. } if total > 0 => {
+                    tracing::info!(model = name, done, total, rate = rate as u64, "fetching");
+                }
+                PullLine::Error { message, .. } => {
+                    return Err(failed(format!("it is no file here, and it cannot be fetched: {message}")));
+                }
+                PullLine::Progress { .. } | PullLine::Done { .. } => {}
+            }
+        }
+    }
+    let found = sharing::find(sharing, name).await.ok_or_else(|| failed("it is gone again".into()))?;
+    Ok(ModelSpec { id: name.to_owned(), path: sharing::engine_file(&found)? })
+}
+
 /// What can be said about settings without starting anything.
 pub(crate) fn check_settings(settings: &Settings) -> Result<(), NodeError> {
     settings.relays.iter().try_for_each(|url| check_relay_url(url))?;
     settings.peers.iter().try_for_each(|peer| static_peer(peer).map(drop))?;
-    settings.models.iter().try_for_each(|text| {
+    settings.models.iter().filter(|text| sharing::model_name(text).is_none()).try_for_each(|text| {
         let spec = ModelSpec::parse(text)?;
         let missing = || NodeError::Model {
             model: spec.id.clone(),

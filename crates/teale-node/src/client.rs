@@ -12,7 +12,7 @@ use teale_wire::{
 };
 use thiserror::Error;
 
-use crate::Secret;
+use crate::{Secret, api::PullRequest, pulling::PullLine};
 
 /// How long a connection may take to be made: the node is on this machine or near it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -20,6 +20,8 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const QUERY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Text of an error that is shown, in characters.
 const ERROR_TEXT: usize = 500;
+/// A line of a streamed document, in bytes.
+const LINE: usize = 1 << 20;
 
 /// Why the API did not answer as hoped.
 #[derive(Debug, Error)]
@@ -105,6 +107,43 @@ impl ApiClient {
             }
         });
         Ok((origin, Box::pin(chunks)))
+    }
+
+    /// Deletes what stands there.
+    pub(crate) async fn delete(&self, path: &str) -> Result<(), ClientError> {
+        self.send(self.http.delete(format!("{}{path}", self.base)).timeout(QUERY_TIMEOUT)).await?;
+        Ok(())
+    }
+
+    /// Fetches a model's files through the node; one item per line, the end last.
+    pub(crate) async fn pull(
+        &self,
+        request: &PullRequest,
+    ) -> Result<impl Stream<Item = Result<PullLine, ClientError>> + use<>, ClientError> {
+        let response =
+            self.send(self.http.post(format!("{}/teale/v1/files/pull", self.base)).json(request)).await?;
+        let state = Some((response.bytes_stream(), Vec::new()));
+        let lines = stream::unfold(state, |state| async move {
+            let (mut body, mut text) = state?;
+            loop {
+                if let Some(end) = text.iter().position(|byte| *byte == b'\n') {
+                    let line: Vec<u8> = text.drain(..=end).collect();
+                    let line = serde_json::from_slice(&line);
+                    let line =
+                        line.map_err(|error| ClientError::Broken(format!("a line cannot be read: {error}")));
+                    return Some((line, Some((body, text))));
+                }
+                match body.next().await {
+                    Some(Ok(bytes)) if text.len() + bytes.len() <= LINE => text.extend_from_slice(&bytes),
+                    Some(Ok(_)) => {
+                        return Some((Err(ClientError::Broken("a line is too long".into())), None));
+                    }
+                    Some(Err(error)) => return Some((Err(ClientError::Broken(root_cause(&error))), None)),
+                    None => return None,
+                }
+            }
+        });
+        Ok(Box::pin(lines))
     }
 
     async fn send(&self, mut request: RequestBuilder) -> Result<Response, ClientError> {

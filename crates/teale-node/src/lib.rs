@@ -42,17 +42,20 @@ mod error;
 mod hardware;
 mod known_peers_file;
 mod lan;
+mod late_backend;
 mod model_set;
 mod node;
 mod notify;
 mod output;
 mod paths;
+mod pulling;
 mod runtime;
+mod sharing;
 
 pub use builder::{ApiOptions, NodeBuilder};
 pub use config::{
     ConfigError, EncryptionChoice, Layers, LogFormat, ProofChoice, RelayLimitSettings, RelaySettings,
-    Resolved, Row, Secret, Settings, Source,
+    Resolved, Row, Secret, Settings, ShareSettings, Source,
 };
 pub use engine::{EngineOptions, ModelSpec, UpstreamOptions};
 pub use error::NodeError;
@@ -61,6 +64,7 @@ pub use lan::LanOptions;
 pub use node::Node;
 pub use paths::{DataDir, config_file, default_data_dir, user_config_file};
 pub use runtime::{DataDirLock, RuntimeFile, running};
+pub use sharing::ShareOptions;
 
 pub use teale_cluster as cluster;
 pub use teale_identity as identity;

@@ -2,7 +2,7 @@
 
 use std::{fmt, net::SocketAddr, time::Duration};
 
-use teale_cluster::{Cluster, lan::Lan};
+use teale_cluster::{Cluster, Sharing, lan::Lan};
 use teale_identity::NodeId;
 use teale_relay_client::KnownPeers;
 use tokio::{net::TcpListener, task::JoinHandle};
@@ -28,6 +28,7 @@ pub struct Node {
     server: Option<ApiServer>,
     lock: Option<DataDirLock>,
     keeper: Option<Keeper>,
+    sharing: Option<Sharing>,
 }
 
 /// The task that saves the memory of peers' keys; it ends, after a last look, when this is dropped.
@@ -50,7 +51,7 @@ impl Node {
         lan: Option<Lan>,
         lock: Option<DataDirLock>,
     ) -> Self {
-        Self { id, name, cluster, lan, api: None, server: None, lock, keeper: None }
+        Self { id, name, cluster, lan, api: None, server: None, lock, keeper: None, sharing: None }
     }
 
     /// Its id.
@@ -83,6 +84,15 @@ impl Node {
         self.lan.as_ref()
     }
 
+    /// Model files, if the node has a folder for them.
+    pub fn sharing(&self) -> Option<&Sharing> {
+        self.sharing.as_ref()
+    }
+
+    pub(crate) fn share(&mut self, sharing: Option<Sharing>) {
+        self.sharing = sharing;
+    }
+
     /// Refuses new work, lets running requests end within `limit`, and closes everything.
     pub async fn shutdown(mut self, limit: Duration) {
         self.cluster.drain(limit).await;
@@ -106,7 +116,8 @@ impl Node {
             hosts: options.allowed_hosts,
             origins: options.cors_origins,
         };
-        let api = Api::new(self.cluster.clone(), self.lan.clone(), guard, self.id, self.name.clone());
+        let mut api = Api::new(self.cluster.clone(), self.lan.clone(), guard, self.id, self.name.clone());
+        api.share(self.sharing.clone());
         self.server = Some(api.serve(listener, options.write_timeout));
         self.api = Some(address);
         if let Some(lock) = &mut self.lock {

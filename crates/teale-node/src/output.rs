@@ -62,6 +62,17 @@ fn plain_lines(text: &str) -> String {
     text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
 }
 
+/// A number of bytes for people, in powers of ten.
+pub(crate) fn bytes(count: u64) -> String {
+    let scaled = |power: u32| count as f64 / 10f64.powi(power as i32);
+    match count {
+        0..1_000 => format!("{count} B"),
+        1_000..1_000_000 => format!("{:.1} kB", scaled(3)),
+        1_000_000..1_000_000_000 => format!("{:.1} MB", scaled(6)),
+        _ => format!("{:.2} GB", scaled(9)),
+    }
+}
+
 /// Columns of text, each as wide as its widest cell; the last one is not padded.
 pub(crate) fn table(head: &[&str], rows: &[Vec<String>]) -> String {
     let width = |column: usize| {

@@ -39,6 +39,16 @@ impl DataDir {
         self.0.join("node.json")
     }
 
+    /// The models that were fetched.
+    pub fn models(&self) -> PathBuf {
+        self.0.join("models")
+    }
+
+    /// The hashes of model files.
+    pub fn model_hashes(&self) -> PathBuf {
+        self.0.join("model-hashes.json")
+    }
+
     /// The keys of the peers this node has met.
     pub fn known_peers(&self) -> PathBuf {
         self.0.join("known-peers.txt")

@@ -17,4 +17,6 @@ pub use cluster::{Cluster, ClusterConfig};
 pub use host::{CarrierHost, LinkGone, ShareNews};
 #[cfg(feature = "lan")]
 pub use lan::{Lan, LanConfig, LanStartError};
-pub use share::{LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig};
+pub use share::{
+    LocalModelView, Pull, PullOptions, PullState, RemoteModelView, Sharing, SharingConfig, remove_model,
+};

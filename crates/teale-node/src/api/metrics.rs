@@ -111,6 +111,11 @@ fn render(api: &Api) -> String {
     for (path, count) in peers_by_path(api) {
         page.line("teale_peers", &[("path", path)], count);
     }
+    page.head("teale_model_transfer_bytes_total", "counter");
+    let (received, sent) = api.sharing.as_ref().map(teale_cluster::Sharing::bytes).unwrap_or_default();
+    for (direction, bytes) in [("received", received), ("sent", sent)] {
+        page.line("teale_model_transfer_bytes_total", &[("direction", direction)], bytes);
+    }
     page.single("teale_plaintext_links", "gauge", status.plaintext_links);
     page.head("teale_handshake_failures_total", "counter");
     for (reason, counter) in REASONS.iter().chain([&OTHER]).zip(&api.events.refused) {

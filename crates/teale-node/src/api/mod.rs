@@ -9,6 +9,7 @@ mod lookout;
 mod metrics;
 mod models;
 mod server;
+mod sharing;
 mod sse;
 mod stalled;
 mod telemetry;
@@ -20,9 +21,9 @@ use std::{
 
 use axum::{
     Router, middleware,
-    routing::{get, post},
+    routing::{delete, get, post},
 };
-use teale_cluster::{Cluster, lan::Lan};
+use teale_cluster::{Cluster, Sharing, lan::Lan};
 use teale_wire::NodeId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -31,11 +32,13 @@ pub(crate) use chat::protection;
 pub(crate) use guard::Guard;
 pub(crate) use metrics::path_name;
 pub(crate) use server::{ApiServer, WRITE_TIMEOUT, bind};
+pub(crate) use sharing::PullRequest;
 
 /// What the handlers share.
 pub(crate) struct Api {
     cluster: Cluster,
     lan: Option<Lan>,
+    sharing: Option<Sharing>,
     guard: Guard,
     node: NodeId,
     name: String,
@@ -57,6 +60,7 @@ impl Api {
         Self {
             cluster,
             lan,
+            sharing: None,
             guard,
             node,
             name,
@@ -66,6 +70,11 @@ impl Api {
             lookout,
             closed,
         }
+    }
+
+    /// What is known of model files.
+    pub(crate) fn share(&mut self, sharing: Option<Sharing>) {
+        self.sharing = sharing;
     }
 
     /// Serves on a listener. A client that takes nothing of an answer for `write_timeout` is cut off.
@@ -88,6 +97,9 @@ impl Api {
             .route("/teale/v1/status", get(admin::status))
             .route("/teale/v1/peers", get(admin::peers))
             .route("/teale/v1/models", get(admin::models))
+            .route("/teale/v1/files", get(sharing::list))
+            .route("/teale/v1/files/pull", post(sharing::pull))
+            .route("/teale/v1/files/{*id}", delete(sharing::remove))
             .fallback(errors::not_found)
             .method_not_allowed_fallback(errors::method_not_allowed)
             .layer(middleware::from_fn_with_state(Arc::clone(&api), guard::check))

@@ -109,6 +109,7 @@ pub(super) fn serving(settings: &Settings, dir: &DataDir) -> Result<NodeBuilder,
         threads: settings.threads,
         gpu_layers: settings.gpu_layers,
     });
+    builder = builder.sharing(settings.share_options());
     if let Some(url) = &settings.upstream {
         builder = builder.upstream(UpstreamOptions { url: url.clone(), key: settings.upstream_key.clone() });
     }

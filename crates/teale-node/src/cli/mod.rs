@@ -11,6 +11,7 @@ mod join;
 mod models;
 mod news;
 mod peers;
+mod progress;
 mod prompt;
 mod reading;
 mod relay;
@@ -50,7 +51,7 @@ enum Verb {
     Demo(demo::Demo),
     /// Show the peers of the running node.
     Peers(peers::Peers),
-    /// Show the models the running node can reach.
+    /// Show, fetch and remove models.
     Models(models::Models),
     /// Show the state of the running node.
     Status(status::Status),
@@ -99,7 +100,7 @@ impl Cli {
             Verb::Chat(verb) => verb.run(&context(verb.table()?)?),
             Verb::Demo(verb) => verb.run(&context(Table::new())?),
             Verb::Peers(verb) => verb.run(&context(Table::new())?),
-            Verb::Models(verb) => verb.run(&context(Table::new())?),
+            Verb::Models(verb) => verb.run(&context(verb.table()?)?),
             Verb::Status(verb) => verb.run(&context(Table::new())?),
             Verb::Identity(verb) => verb.run(&context(Table::new())?),
         }

@@ -26,6 +26,8 @@ pub(super) struct Serve {
     #[arg(long = "model", value_name = "FILE")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     models: Vec<String>,
+    #[command(flatten)]
+    share: ShareFlags,
     /// Serve what this OpenAI-compatible server serves.
     #[arg(long, value_name = "URL")]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -78,6 +80,19 @@ pub(super) struct Serve {
     #[arg(long, value_name = "SECONDS")]
     #[serde(skip_serializing_if = "Option::is_none")]
     drain_seconds: Option<u64>,
+}
+
+/// What of model sharing has flags.
+#[derive(Debug, Args, Serialize)]
+struct ShareFlags {
+    /// Offer model files to peers: fetched ones, served ones, and those in other programs' caches (share.caches).
+    #[arg(long = "share")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    enabled: bool,
+    /// Send and fetch model files also over relays, under the cap share.relay_rate.
+    #[arg(long = "share-over-relay")]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    relay: bool,
 }
 
 impl Serve {

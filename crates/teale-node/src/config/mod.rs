@@ -12,5 +12,5 @@ pub use layers::{ConfigError, Layers, Resolved, Row, Source};
 pub(crate) use layers::{read_file, unknown_variables};
 pub use relay_limits::RelayLimitSettings;
 pub use secret::Secret;
-pub use settings::{EncryptionChoice, LogFormat, ProofChoice, RelaySettings, Settings};
+pub use settings::{EncryptionChoice, LogFormat, ProofChoice, RelaySettings, Settings, ShareSettings};
 pub(crate) use settings::{FIRST_TOKEN_SECONDS, NEXT_TOKEN_SECONDS, QUEUE, SLOTS};

@@ -7,10 +7,12 @@ use std::{
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
+use teale_cluster::share::bounds;
 use teale_noise::IdentityProof;
 use teale_relay_client::Encryption;
 
 use super::{RelayLimitSettings, Secret};
+use crate::ShareOptions;
 use crate::lan::{LanOptions, default_listen};
 
 /// The local API's default port, on loopback.
@@ -94,6 +96,10 @@ pub struct Settings {
     pub first_token_seconds: u64,
     /// Seconds between two tokens.
     pub next_token_seconds: u64,
+    /// Where fetched models live; unset is `models` below the data directory.
+    pub models_dir: Option<PathBuf>,
+    /// Settings of model sharing.
+    pub share: ShareSettings,
     /// Settings of `teale-node relay`.
     pub relay: RelaySettings,
 }
@@ -130,6 +136,8 @@ impl Default for Settings {
             drain_seconds: DRAIN_SECONDS,
             first_token_seconds: FIRST_TOKEN_SECONDS,
             next_token_seconds: NEXT_TOKEN_SECONDS,
+            models_dir: None,
+            share: ShareSettings::default(),
             relay: RelaySettings::default(),
         }
     }
@@ -200,6 +208,52 @@ impl From<ProofChoice> for IdentityProof {
         match choice {
             ProofChoice::Required => Self::Required,
             ProofChoice::Optional => Self::Optional,
+        }
+    }
+}
+
+impl Settings {
+    /// How models are shared.
+    pub fn share_options(&self) -> ShareOptions {
+        ShareOptions {
+            models_dir: self.models_dir.clone(),
+            enabled: self.share.enabled,
+            caches: self.share.caches,
+            uploads: Some(self.share.uploads),
+            upload_rate: self.share.upload_rate,
+            relay_rate: self.share.relay.then_some(self.share.relay_rate),
+        }
+    }
+}
+
+/// Settings of model sharing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+#[non_exhaustive]
+pub struct ShareSettings {
+    /// Whether model files are offered to peers.
+    pub enabled: bool,
+    /// Whether other programs' GGUF files are known too; they are read, never written.
+    pub caches: bool,
+    /// Peers sent to at once.
+    pub uploads: usize,
+    /// Bytes per second in all; unset is no cap.
+    pub upload_rate: Option<u64>,
+    /// Whether files are also sent over relays.
+    pub relay: bool,
+    /// Bytes per second over relays.
+    pub relay_rate: u64,
+}
+
+impl Default for ShareSettings {
+    fn default() -> Self {
+        Self {
+            enabled: false,
+            caches: true,
+            uploads: bounds::UPLOADS,
+            upload_rate: None,
+            relay: false,
+            relay_rate: bounds::RELAY_RATE,
         }
     }
 }

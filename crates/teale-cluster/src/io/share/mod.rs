@@ -276,6 +276,14 @@ impl Sharing {
     }
 }
 
+/// Removes a model from a folder that no running node uses, and what was begun of it; whether there was one. Blocks.
+///
+/// # Errors
+/// From the file system.
+pub fn remove_model(folder: &Path, model: &str) -> std::io::Result<bool> {
+    ModelFolder::new(folder.to_owned()).remove(model)
+}
+
 /// Brings each message to whom it concerns, until the cluster or the sharing ends.
 async fn route(inner: Arc<Inner>, mut news: mpsc::Receiver<ShareNews>, uploads: mpsc::Sender<Upload>) {
     loop {
