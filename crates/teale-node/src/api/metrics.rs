@@ -125,7 +125,7 @@ fn render(api: &Api) -> String {
 }
 
 fn peers_by_path(api: &Api) -> BTreeMap<&'static str, u64> {
-    let mut counts = BTreeMap::from([("none", 0), ("relay", 0)]);
+    let mut counts = BTreeMap::from([("lan", 0), ("none", 0), ("relay", 0)]);
     for peer in api.cluster.peers() {
         let path = peer.path.map_or("none", path_name);
         *counts.entry(path).or_insert(0) += 1;
