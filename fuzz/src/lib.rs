@@ -25,6 +25,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "cluster_message", run: targets::cluster_message::run },
     Target { name: "gguf_header", run: targets::gguf_header::run },
     Target { name: "lan_codec", run: targets::lan_codec::run },
+    Target { name: "lan_greeting", run: targets::lan_greeting::run },
     Target { name: "noise_handshake", run: targets::noise_handshake::run },
     Target { name: "noise_packets", run: targets::noise_packets::run },
     Target { name: "peek", run: targets::peek::run },

@@ -63,6 +63,34 @@ const TEST: &[Need] = &[Need {
     brew: &["python"],
 }];
 
+/// Tests of the local network run in network namespaces, with a firewall, and avahi as their foreign judge.
+const NETWORK_TEST: &[Need] = &[
+    Need {
+        name: "ip",
+        present: || on_path("ip"),
+        apt: &["iproute2"],
+        dnf: &["iproute"],
+        pacman: &["iproute2"],
+        brew: &[],
+    },
+    Need {
+        name: "nft",
+        present: || on_path("nft"),
+        apt: &["nftables"],
+        dnf: &["nftables"],
+        pacman: &["nftables"],
+        brew: &[],
+    },
+    Need {
+        name: "avahi",
+        present: || on_path("avahi-daemon") && on_path("avahi-browse") && on_path("dbus-daemon"),
+        apt: &["avahi-daemon", "avahi-utils", "dbus"],
+        dnf: &["avahi", "avahi-tools", "dbus-daemon"],
+        pacman: &["avahi", "dbus"],
+        brew: &[],
+    },
+];
+
 /// Installs what the build needs.
 pub(crate) fn build_needs() -> Result<(), Failure> {
     install(BUILD)
@@ -71,6 +99,15 @@ pub(crate) fn build_needs() -> Result<(), Failure> {
 /// Installs what the tests need beyond that.
 pub(crate) fn test_needs() -> Result<(), Failure> {
     install(TEST)
+}
+
+/// Installs what the tests in network namespaces need. Only root can run those: others install nothing.
+pub(crate) fn network_test_needs() -> Result<(), Failure> {
+    if !cfg!(target_os = "linux") || !is_root() {
+        eprintln!("xtask: SKIPPED: the tests in network namespaces need Linux and root");
+        return Ok(());
+    }
+    install(NETWORK_TEST)
 }
 
 fn install(needs: &[Need]) -> Result<(), Failure> {

@@ -5,6 +5,7 @@ pub mod cluster_core;
 pub mod cluster_message;
 pub mod gguf_header;
 pub mod lan_codec;
+pub mod lan_greeting;
 pub mod noise_handshake;
 pub mod noise_packets;
 pub mod peek;

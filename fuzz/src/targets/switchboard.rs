@@ -157,7 +157,7 @@ impl World {
         let Some(id) = self.socket(which) else { return };
         let route = Route::of(text.as_bytes());
         let memo = self.memos.entry(id).or_default();
-        if memo.matches(text.as_bytes()) {
+        if memo.matches(text.as_bytes(), memo.form()) {
             assert_eq!(memo.route(1, text.len()).as_ref(), Some(&route));
         }
         memo.learn(text.as_bytes(), &route);
