@@ -202,6 +202,26 @@ fn blocked_multicast_is_named_and_an_address_still_works() {
     assert_eq!((&answer["path"], &answer["node"]), (&"lan".into(), &ready["node"]));
 }
 
+#[test]
+fn a_copied_identity_is_named_on_both_machines() {
+    let Some(world) = World::new(2) else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = folder.path();
+    let (_original, first) = world.serve(1, dir, &[]);
+    let copy = dir.join("node2");
+    std::fs::create_dir_all(&copy).unwrap();
+    std::fs::copy(dir.join("node1/wan-identity.key"), copy.join("wan-identity.key")).unwrap();
+    let (_copy, second) = world.serve(2, dir, &[]);
+    assert_eq!(first["node"], second["node"]);
+    for machine in [1, 2] {
+        let (warning, took) = until("the copy is named", || {
+            world.ask(machine, dir, &["status"])["lan"]["warnings"][0].as_str().map(str::to_owned)
+        });
+        println!("named after {took:?}: {warning}");
+        assert!(warning.contains("identity file was copied"), "{warning}");
+    }
+}
+
 /// Takes about 40 s: three heartbeats of 5 s have to be missed, on both sides of the test.
 #[test]
 fn a_frozen_peer_leaves_routing_and_returns_by_itself() {

@@ -54,6 +54,6 @@ pub const STABLE_AFTER: Duration = Duration::from_secs(10);
 pub const STATIC_PEERS: usize = 64;
 
 /// When nobody was found for so long, the log says what was looked at.
-pub const DIAGNOSE_AFTER: Duration = Duration::from_secs(10);
+pub const DIAGNOSE_AFTER: Duration = Duration::from_secs(8);
 /// Warnings kept for `status`; the oldest goes first.
 pub const WARNINGS: usize = 8;
