@@ -1,6 +1,12 @@
 //! What happens next: a binary heap in which things of the same moment keep the order in which they were put in.
+//!
+//! Only the present millisecond is a heap, small enough for the processor's cache; what is later lies in unsorted
+//! slices until its time has come.
 
-use std::{cmp::Ordering, collections::BinaryHeap};
+use std::{
+    cmp::Ordering,
+    collections::{BTreeMap, BinaryHeap},
+};
 
 /// A moment: nanoseconds since the world began.
 pub(crate) type Nanos = u64;
@@ -8,10 +14,18 @@ pub(crate) type Nanos = u64;
 /// No moment at all.
 pub(crate) const NEVER: Nanos = Nanos::MAX;
 
+/// A slice is so many bits of nanoseconds long: about a millisecond.
+const SLICE: u32 = 20;
+
 /// Things by moment, then by age.
 #[derive(Debug)]
 pub(crate) struct Queue<T> {
+    /// Everything up to the end of slice [`Self::present`].
     heap: BinaryHeap<Entry<T>>,
+    present: u64,
+    /// Everything after it.
+    later: BTreeMap<u64, Vec<Entry<T>>>,
+    len: usize,
     pushed: u64,
 }
 
@@ -51,29 +65,41 @@ impl<T> Ord for Entry<T> {
 
 impl<T> Queue<T> {
     pub(crate) fn new() -> Self {
-        Self { heap: BinaryHeap::new(), pushed: 0 }
+        Self { heap: BinaryHeap::new(), present: 0, later: BTreeMap::new(), len: 0, pushed: 0 }
     }
 
     pub(crate) fn push(&mut self, at: Nanos, item: T) {
-        self.heap.push(Entry { at, number: self.pushed, item });
-        self.pushed += 1;
+        let entry = Entry { at, number: self.pushed, item };
+        (self.pushed, self.len) = (self.pushed + 1, self.len + 1);
+        let slice = at >> SLICE;
+        if slice <= self.present {
+            self.heap.push(entry);
+        } else {
+            self.later.entry(slice).or_default().push(entry);
+        }
     }
 
     /// The moment of the first thing.
     pub(crate) fn next_at(&self) -> Option<Nanos> {
-        self.heap.peek().map(|entry| entry.at)
+        let later = || self.later.first_key_value()?.1.iter().map(|entry| entry.at).min();
+        self.heap.peek().map(|entry| entry.at).or_else(later)
     }
 
     /// The first thing, unless it is later than `limit`.
     pub(crate) fn pop_until(&mut self, limit: Nanos) -> Option<(Nanos, T)> {
-        if self.next_at()? > limit {
+        if self.heap.is_empty() {
+            let (slice, entries) = self.later.pop_first()?;
+            (self.present, self.heap) = (slice, BinaryHeap::from(entries));
+        }
+        if self.heap.peek()?.at > limit {
             return None;
         }
+        self.len -= 1;
         self.heap.pop().map(|entry| (entry.at, entry.item))
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.heap.len()
+        self.len
     }
 }
 
@@ -126,6 +152,33 @@ mod tests {
         assert_eq!(queue.pop_until(9), None);
         assert_eq!(queue.pop_until(10), Some((10, ())));
         assert_eq!(queue.len(), 0);
+    }
+
+    #[test]
+    fn near_and_far_things_come_in_order() {
+        let mut random = crate::Random::new(5);
+        let (mut queue, mut expected) = (Queue::new(), BTreeMap::new());
+        let (mut number, mut now) = (0_u64, 0);
+        for _ in 0..20_000 {
+            if random.chance(0.52) {
+                let bits = random.below(36);
+                let at = now + random.below(1 << bits);
+                queue.push(at, number);
+                expected.insert((at, number), ());
+                number += 1;
+            } else {
+                let limit = now + random.below(1 << 22);
+                let first = expected.first_key_value().map(|(key, ())| *key);
+                assert_eq!(queue.next_at(), first.map(|(at, _)| at));
+                let due = first.filter(|(at, _)| *at <= limit);
+                assert_eq!(queue.pop_until(limit), due);
+                if let Some(due) = due {
+                    expected.remove(&due);
+                    now = due.0;
+                }
+            }
+            assert_eq!(queue.len(), expected.len());
+        }
     }
 
     #[test]
