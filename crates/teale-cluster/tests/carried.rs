@@ -1,4 +1,5 @@
 //! The driver with two ways at once: a real relay on loopback, and a carrier of channels that breaks when it is told.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod loopback;
 

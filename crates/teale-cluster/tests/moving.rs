@@ -1,4 +1,5 @@
 //! Links on the LAN and on relays: which one is used, and how running answers move between them.
+#![allow(clippy::unwrap_used, reason = "tests")]
 
 mod world;
 

@@ -13,11 +13,13 @@ mod moving;
 mod outbox;
 mod overview;
 mod pulse;
+mod reaching;
 mod resuming;
 mod roster;
 mod routing;
 mod serving;
 pub(crate) mod sharing;
+mod stopping;
 mod stream;
 
 use std::{

@@ -390,7 +390,8 @@ impl World {
 
     pub fn cut(&mut self, index: usize, link: LinkId) {
         if let Some((other, theirs)) = self.nodes[index].links.remove(&link) {
-            self.schedule(DELAY, Event::Down { node: other, link: theirs });
+            let delay = DELAY + self.lags.get(&theirs).copied().unwrap_or_default();
+            self.schedule(delay, Event::Down { node: other, link: theirs });
             self.input(index, Input::LinkDown { link, reason: "cut".into() });
         }
     }
