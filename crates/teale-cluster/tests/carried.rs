@@ -245,3 +245,21 @@ async fn bulk_waits_for_room_and_hears_of_the_end() {
     assert!((64..200).contains(&sent), "{sent}");
     assert_eq!(provider.host().bulk(link, message(0)).await, Err(teale_cluster::LinkGone));
 }
+
+/// A peer that says nothing and never lets go of its end.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_is_closed_is_let_go_of_whatever_the_peer_does() {
+    let provider = node(relay().await, 1, None);
+    let power = CancellationToken::new();
+    let (sender, _never_read) = mpsc::channel(4);
+    let (keeps_open, receiver) = mpsc::channel(4);
+    provider.adopt(CarriedLink {
+        peer: id(1), // Our own id: such a link is closed at once.
+        path: LinkPath::Lan,
+        security: SEALED,
+        initiator: false,
+        sender: Box::new(Half { line: Some(sender), power: power.clone() }),
+        receiver: Box::new(Half { line: Some(receiver), power }),
+    });
+    until("its reader is gone", PATIENCE, || keeps_open.is_closed()).await;
+}

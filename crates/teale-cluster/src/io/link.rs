@@ -5,6 +5,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use teale_wire::{ClusterMessage, Dialect, NodeId, RequestId, WireError};
 use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::host::ShareNews;
 use super::shared::Shared;
@@ -21,6 +22,8 @@ pub(super) struct LinkHandle {
     pub(super) ready: Arc<Notify>,
     /// Room for bulk came, or the link is gone.
     pub(super) room: Arc<Notify>,
+    /// Ends the reader, also where the peer keeps its end open.
+    gone: CancellationToken,
     close: Option<oneshot::Sender<Rest>>,
 }
 
@@ -36,6 +39,7 @@ impl LinkHandle {
 impl Drop for LinkHandle {
     fn drop(&mut self) {
         self.room.notify_waiters();
+        self.gone.cancel();
     }
 }
 
@@ -45,17 +49,25 @@ pub(super) fn spawn(shared: &Arc<Shared>, carried: CarriedLink) {
     let CarriedLink { peer, path, security, initiator, sender, receiver } = carried;
     let (ready, room) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (close, closing) = oneshot::channel();
-    let handle = LinkHandle { ready: Arc::clone(&ready), room, close: Some(close) };
+    let gone = CancellationToken::new();
+    let handle = LinkHandle { ready: Arc::clone(&ready), room, gone: gone.clone(), close: Some(close) };
     shared.link_up(link, handle, Input::LinkUp { link, peer, path, security, initiator });
     shared.writers.spawn(write(Arc::clone(shared), link, sender, ready, closing));
-    shared.tasks.spawn(read(Arc::clone(shared), link, peer, receiver));
+    shared.tasks.spawn(read(Arc::clone(shared), link, peer, receiver, gone));
 }
 
-async fn read(shared: Arc<Shared>, link: LinkId, peer: NodeId, mut receiver: Box<dyn LinkReceiver>) {
+async fn read(
+    shared: Arc<Shared>,
+    link: LinkId,
+    peer: NodeId,
+    mut receiver: Box<dyn LinkReceiver>,
+    gone: CancellationToken,
+) {
     let mut shares = false;
     let error = loop {
         let received = tokio::select! {
             () = shared.stop.cancelled() => return,
+            () = gone.cancelled() => break LinkError::Closed,
             received = receiver.recv() => received,
         };
         let bytes = match received {
@@ -79,6 +91,7 @@ async fn read(shared: Arc<Shared>, link: LinkId, peer: NodeId, mut receiver: Box
             Err(error) => shared.handle(Input::Malformed { link, error }),
         }
     };
+    drop(receiver);
     shared.link_down(link, error.to_string());
     if shares && let Some(place) = shared.share_place().await {
         place.send(ShareNews::LinkDown { link, peer });
