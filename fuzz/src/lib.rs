@@ -31,6 +31,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "peek", run: targets::peek::run },
     Target { name: "relay_client", run: targets::relay_client::run },
     Target { name: "relay_message", run: targets::relay_message::run },
+    Target { name: "share_receiver", run: targets::share_receiver::run },
     Target { name: "sse", run: targets::sse::run },
     Target { name: "switchboard", run: targets::switchboard::run },
     Target { name: "websocket_server", run: targets::websocket_server::run },

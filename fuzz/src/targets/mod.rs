@@ -11,6 +11,7 @@ pub mod noise_packets;
 pub mod peek;
 pub mod relay_client;
 pub mod relay_message;
+pub mod share_receiver;
 pub mod sse;
 pub mod switchboard;
 pub mod websocket_server;
