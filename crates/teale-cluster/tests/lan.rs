@@ -1,5 +1,6 @@
 //! The LAN carrier over real sockets on loopback: peers by address, one link of two, and strangers of every kind,
 //! each refused with a named reason while another link goes on.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
 
 mod loopback;
 

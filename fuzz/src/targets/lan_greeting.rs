@@ -45,7 +45,7 @@ fn record(mut data: &[u8]) {
     assert!(read.wg.is_none() || read.node.is_some(), "a key belongs to a node");
     let written = read.properties();
     let again = Advertisement::parse(written.iter().map(|(key, value)| (*key, Some(value.as_bytes()))));
-    let again = again.expect("what was read can be read again");
+    let Ok(again) = again else { panic!("what was read can be read again") };
     assert_eq!((again.id(), again.wg, again.ram_gb), (read.id(), read.wg, read.ram_gb));
     let mut book = Book::default();
     assert_eq!(book.found("a", read.clone(), Vec::new()), News::New(read.id()));

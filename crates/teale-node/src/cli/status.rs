@@ -33,7 +33,7 @@ fn text(status: &Value) -> String {
             Value::Array(relays) => relays.iter().for_each(|relay| {
                 let _ = writeln!(out, "{:<16} {}", "relay", self::relay(relay));
             }),
-            Value::Object(lan) => out.push_str(&self::lan(lan)),
+            Value::Object(lan) if key == "lan" => out.push_str(&self::lan(lan)),
             Value::String(text) => {
                 let _ = writeln!(out, "{:<16} {}", plain(key).replace('_', " "), plain(text));
             }
