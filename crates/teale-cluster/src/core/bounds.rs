@@ -20,6 +20,9 @@ pub const GUEST_IDLE: Duration = Duration::from_secs(60);
 pub const LINK_IDLE: Duration = Duration::from_secs(600);
 /// How long the link that lost against another one to the same peer stays after its last request.
 pub const RETIRE_GRACE: Duration = Duration::from_secs(2);
+/// Two links of one pair that come within this time were opened at once by both; a later one comes because the peer
+/// may have lost the earlier.
+pub const CROSSING: Duration = Duration::from_secs(2);
 /// How long a hello of ours may stay unanswered.
 pub const HELLO_TIMEOUT: Duration = Duration::from_secs(15);
 /// Links kept to peers found on the local network.

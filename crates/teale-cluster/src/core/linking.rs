@@ -168,7 +168,8 @@ impl Core {
     }
 
     /// At most one link per peer takes new requests: the one on the best way; of two on the same way the one opened by
-    /// the smaller node id, or the newer of two opened by the same side. The other finishes what it has.
+    /// the smaller node id, or the newer of two opened by the same side. The other finishes what it has. If it was there
+    /// for long, answers that began move too: the peer may have lost it, and we do not know.
     fn settle(&mut self, id: LinkId, peer: NodeId) {
         let now = self.mono();
         let opener = |link: &Link| if link.initiator { self.config.node } else { link.peer };
@@ -185,10 +186,10 @@ impl Core {
             let Some(link) = self.links.get_mut(loser) else { continue };
             link.retiring = Some(now);
             let deadline = link.deadline();
-            let leaves = link.path != keep_path || !link.is_healthy();
+            let (leaves, up_at) = (link.path != keep_path || !link.is_healthy(), link.up_at);
             self.wake_by(deadline);
-            if leaves {
-                self.move_asks(loser, keep);
+            if leaves || now.saturating_sub(up_at) > bounds::CROSSING {
+                self.move_asks(loser, keep, !leaves);
             }
         }
     }
@@ -275,7 +276,10 @@ impl Core {
         if sick {
             tracing::info!(%peer, "the peer misses heartbeats; routing leaves it out");
             self.reroute_unbegun_asks(id);
-            self.try_another_way(peer, id);
+            match self.links.of(peer).map(|(other, link)| (other, link.is_healthy())) {
+                Some((other, true)) if other != id => self.move_asks(id, other, false),
+                _ => self.try_another_way(peer, id),
+            }
         }
     }
 

@@ -171,8 +171,9 @@ impl Core {
         self.send(link_id, ClusterMessage::InferenceResume(resume));
     }
 
-    /// A better link came: what runs on this one goes there, if the provider takes part.
-    pub(super) fn move_asks(&mut self, from: LinkId, to: LinkId) {
+    /// A better link came: what runs on this one goes there, if the provider takes part; with `begun_only` only what
+    /// the provider is known to have.
+    pub(super) fn move_asks(&mut self, from: LinkId, to: LinkId, begun_only: bool) {
         let (Some(old), Some(new)) = (self.links.get(from), self.links.get(to)) else {
             return;
         };
@@ -183,7 +184,10 @@ impl Core {
         for (request, id) in old.asks.clone() {
             let fits = |ask: &&Ask| {
                 self.is_movable(ask, peer)
-                    && ask.moving.as_ref().is_some_and(|own| own.protection <= strength)
+                    && ask
+                        .moving
+                        .as_ref()
+                        .is_some_and(|own| own.protection <= strength && (own.numbered || !begun_only))
             };
             if self.asks.get(&id).filter(fits).is_none() {
                 continue;
