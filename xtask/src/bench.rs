@@ -10,6 +10,7 @@ const BENCHES: &[(&str, &str, &str, &str)] = &[
     ("relay", "teale-relay-server", "forward", "CPU per forwarded message over that of a plain copier"),
     ("seal", "teale-noise", "seal", "sealing and opening over the raw AEAD"),
     ("engine", "teale-infer", "engine", "tokens/s of one slot and of four"),
+    ("share", "teale-cluster", "share", "MB/s of a pulled model over those of a plain TCP copy with SHA-256"),
     ("overhead", "teale-node", "overhead", "tokens/s through API, relay and Noise over the engine alone"),
 ];
 
