@@ -221,6 +221,13 @@ async fn numbers(inner: Arc<Inner>, daemon: ServiceDaemon) {
     }
 }
 
+/// The same without waiting: the daemon's thread says goodbye and ends by itself.
+pub(super) fn leave(inner: &Inner) {
+    let Some(mdns) = inner.state().mdns.take() else { return };
+    let _ = mdns.daemon.unregister(&mdns.instance);
+    let _ = mdns.daemon.shutdown();
+}
+
 /// Tells the network that this node is gone.
 pub(super) async fn goodbye(inner: &Inner) {
     let Some(mdns) = inner.state().mdns.take() else { return };

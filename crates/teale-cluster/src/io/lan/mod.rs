@@ -107,6 +107,7 @@ struct Guard(Arc<Inner>);
 impl Drop for Guard {
     fn drop(&mut self) {
         self.0.stop.cancel();
+        mdns::leave(&self.0);
     }
 }
 
