@@ -19,7 +19,8 @@ use teale_cluster::{
     lan::{Lan, LanConfig, StaticPeer, Terms},
 };
 use teale_identity::Identity;
-use teale_relay_client::{Encryption, IdentityProof, KnownPeers, Policy};
+use teale_noise::IdentityProof;
+use teale_relay_client::{Encryption, KnownPeers, Policy};
 use teale_wire::{Extra, HardwareCapability};
 
 const MODEL: &str = "noise";
