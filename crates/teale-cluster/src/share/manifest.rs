@@ -195,7 +195,7 @@ fn entry(index: usize, file: &ModelFile) -> Result<FileEntry, ManifestError> {
     };
     let block_size = file.block_size_bytes.unwrap_or(file.size_bytes);
     let one_block = file.size_bytes <= block_size;
-    if !one_block && (block_size % 64 != 0 || block_size < bounds::BLOCK_MIN) {
+    if !one_block && (!block_size.is_multiple_of(64) || block_size < bounds::BLOCK_MIN) {
         return Err(wrong);
     }
     let entry = FileEntry { name: file.file_name.clone(), size: file.size_bytes, sha256, block_size, states };

@@ -101,7 +101,7 @@ impl Hashes {
             let want = usize::try_from(size - chain.length()).unwrap_or(READ).min(READ);
             let got = read_whole(&file, &mut buffer[..want], chain.length())?;
             chain.update(&buffer[..got]);
-            if chain.length() % block == 0 && chain.length() < size {
+            if chain.length().is_multiple_of(block) && chain.length() < size {
                 states.extend(chain.state());
             }
         }

@@ -112,11 +112,14 @@ pub(super) struct Inner {
     /// Running pulls by what their transfers' ids begin with.
     pulls: Mutex<BTreeMap<u32, RunningPull>>,
     /// Whoever waits for lists of offers.
-    lists: Mutex<Vec<mpsc::Sender<(NodeId, Box<ModelQueryResponse>)>>>,
+    lists: Mutex<Vec<mpsc::Sender<Offers>>>,
     received: AtomicU64,
     sent: AtomicU64,
     strays: AtomicU64,
 }
+
+/// Who offers what.
+type Offers = (NodeId, Box<ModelQueryResponse>);
 
 struct RunningPull {
     model: String,
@@ -384,7 +387,7 @@ impl Inner {
     fn stray(&self, peer: NodeId) {
         /// One of so many is told of.
         const TELL: u64 = 1000;
-        if self.strays.fetch_add(1, Ordering::Relaxed) % TELL == 0 {
+        if self.strays.fetch_add(1, Ordering::Relaxed).is_multiple_of(TELL) {
             self.host.refused(peer, "chunks of model files that nobody asked for".into());
         }
     }

@@ -52,6 +52,7 @@ pub struct BadBlock;
 
 /// Something to do.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "each lives for a moment, one at a time")]
 pub enum Output {
     /// Send this.
     Send(NodeId, ClusterMessage),
