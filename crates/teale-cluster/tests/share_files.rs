@@ -215,7 +215,7 @@ async fn nothing_is_given_unless_it_is_allowed() {
     }
 }
 
-/// The time between two pieces of an answer: the median, and the longest.
+/// The time between two pieces of an answer: the median, and what nine of ten stay below.
 async fn pace(cluster: &Cluster, tokens: u64) -> (Duration, Duration) {
     use futures_util::StreamExt;
     let mut answer = cluster.chat(loopback::request(&tokens.to_string())).await.unwrap();
@@ -227,7 +227,7 @@ async fn pace(cluster: &Cluster, tokens: u64) -> (Duration, Duration) {
         }
     }
     gaps.sort_unstable();
-    (gaps[gaps.len() / 2], gaps[gaps.len() - 1])
+    (gaps[gaps.len() / 2], gaps[gaps.len() * 9 / 10])
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,25 +235,28 @@ async fn a_chat_goes_on_while_a_model_is_pulled_over_the_same_link() {
     let dir = tempfile::tempdir().unwrap();
     let relay = loopback::relay().await;
     let folder = dir.path().join("giver");
-    has_model(&folder, &noise(48 << 20, 11));
+    has_model(&folder, &noise(12 << 20, 11));
     let giver = loopback::node(relay, 1, Some(loopback::scripted(2, Duration::from_millis(20))));
     let mut config = SharingConfig::new(folder.join("models"));
-    (config.enabled, config.relay_rate) = (true, Some(u64::MAX));
+    // What a relay is sent by default: without a cap its own queues fill, and tokens stand in them too.
+    (config.enabled, config.relay_rate) = (true, Some(bounds::RELAY_RATE));
     let _giving = giver.share(config);
     loopback::joined(&giver).await;
     let taker = loopback::node(relay, 2, None);
     let sharing = taker.share(SharingConfig::new(dir.path().join("taker")));
     assert!(taker.wait_for_model(loopback::MODEL, PATIENCE).await);
-    let (idle, _) = pace(&taker, 60).await;
+    let idle = pace(&taker, 60).await;
     let mut pull = sharing.pull(MODEL, options()).unwrap();
     while pull.state().progress.done == 0 {
         assert!(pull.changed().await, "{:?}", pull.state());
     }
-    let (busy, longest) = pace(&taker, 60).await;
-    let state = pull.state();
-    let over = if state.end.is_some() { " (it ended before the answer)" } else { "" };
-    println!("median time between tokens: idle {idle:?}, during a pull{over} {busy:?}, longest {longest:?}");
-    // On a machine of its own the two are equal within a millisecond; here others compute besides.
-    assert!(busy < idle * 4, "tokens wait for the pull: {busy:?} instead of {idle:?}");
-    files_are(&pull.finished().await.unwrap(), &noise(48 << 20, 11));
+    let busy = pace(&taker, 60).await;
+    assert!(pull.state().end.is_none(), "the pull ended before the answer");
+    println!("time between tokens (median, 90 %): idle {idle:?}, during a pull {busy:?}");
+    // Loose: on a busy machine others compute besides.
+    assert!(
+        busy.0 < idle.0 * 3 && busy.1 < idle.1 * 3,
+        "tokens wait for the pull: {busy:?} instead of {idle:?}"
+    );
+    files_are(&pull.finished().await.unwrap(), &noise(12 << 20, 11));
 }
