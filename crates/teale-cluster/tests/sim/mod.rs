@@ -11,7 +11,7 @@ use teale_cluster::{AskId, ClusterEvent, LinkPath, PeerView};
 use teale_sim::{Crash, Link, NetId, NodeId, StreamRules, World};
 
 pub use self::peer::{Peer, Setup};
-use crate::world::{Answer, ms, request, secs, whole};
+use crate::world::{Answer, ms, request, whole};
 
 /// A cable is noticed to be out after 5 to 8 s, as on the real LAN.
 pub const RULES: StreamRules = StreamRules {
@@ -72,11 +72,12 @@ impl Lan {
         self.peer(index).core.peers().into_iter().find(|peer| peer.node == id).unwrap()
     }
 
-    /// Whether one node has a link to another in use, and routing would take it.
+    /// Whether one node has a link to another in use, and routing would take it if the other has a model.
     pub fn has_way(&self, index: usize, other: usize) -> bool {
         let id = self.peer(other).id;
         let view = self.peer(index).core.peers().into_iter().find(|peer| peer.node == id);
-        view.is_some_and(|view| view.path.is_some() && view.healthy)
+        let asks_only = self.setups[other].slots == 0;
+        view.is_some_and(|view| view.path.is_some() && (view.healthy || asks_only))
     }
 
     /// Asks for so many tokens.

@@ -241,6 +241,8 @@ impl Peer {
     fn input(&mut self, input: Input, context: &mut Context<'_>) {
         self.core.handle(clock(context.now()), input);
         self.drain(context);
+        let late = self.deadline.is_some_and(|at| at <= context.now());
+        assert!(!late, "the core waits for a moment that has passed");
     }
 
     /// Does what the core says until it waits.
@@ -263,10 +265,6 @@ impl Peer {
         }
         let alarm = self.alarms.first_key_value().map(|((at, _), _)| *at);
         let next = alarm.into_iter().chain(self.deadline).min();
-        assert!(
-            self.deadline.is_none_or(|at| at > context.now()),
-            "the core waits for a moment that has passed"
-        );
         context.wake_at(next);
     }
 
@@ -419,10 +417,9 @@ impl Peer {
                 assert!(self.jobs.remove(&job).is_some(), "stops what does not run");
                 self.alarm(now + ms(1), Alarm::Freed(job));
             }
-            Output::Pull(job) => {
-                if self.jobs.get_mut(&job).is_some_and(|job| std::mem::take(&mut job.waiting)) {
-                    self.alarm(now, Alarm::Token(job));
-                }
+            Output::Pull(id) => {
+                let waited = self.jobs.get_mut(&id).is_some_and(|job| std::mem::take(&mut job.waiting));
+                waited.then(|| self.alarm(now, Alarm::Token(id)));
             }
             Output::Begin { ask, node, .. } => {
                 let answer = self.answers.get_mut(&ask).unwrap();
