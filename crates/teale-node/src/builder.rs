@@ -293,6 +293,7 @@ impl NodeBuilder {
             }
             if let Some(backend) = self.load(specs).await? {
                 late.fill(backend);
+                shows_own_models(&cluster).await;
             }
         }
         let mut node = Node::new(id, name, cluster, lan, lock);
@@ -380,6 +381,16 @@ impl NodeBuilder {
         config.eager_links = self.api.is_some();
         Cluster::spawn(config, backend, relays)
     }
+}
+
+/// Waits until the cluster has seen that its backend has models now: it looks four times a second.
+async fn shows_own_models(cluster: &Cluster) {
+    let seen = async {
+        while !cluster.models().iter().any(|model| model.local) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    let _ = tokio::time::timeout(Duration::from_secs(2), seen).await; // It will be seen later.
 }
 
 /// The file of a model that was asked for by name: on this machine, or fetched from a peer.

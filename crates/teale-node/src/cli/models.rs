@@ -151,10 +151,12 @@ fn list(context: &Context, api: Option<&str>) -> Result<(), Failure> {
     Ok(context.output.document(&answer, text)?)
 }
 
+/// A model as it is served, as it lies here, as peers offer it.
+type Row<'a> = (Option<&'a Model>, Option<&'a LocalFiles>, Option<&'a RemoteFiles>);
+
 /// One row per model: who serves it, where its files are.
 fn rows(answer: &Answer) -> Vec<Vec<String>> {
-    let mut rows: BTreeMap<&str, (Option<&Model>, Option<&LocalFiles>, Option<&RemoteFiles>)> =
-        BTreeMap::new();
+    let mut rows: BTreeMap<&str, Row<'_>> = BTreeMap::new();
     answer.models.iter().for_each(|model| rows.entry(&model.id).or_default().0 = Some(model));
     answer.local.iter().for_each(|files| rows.entry(&files.id).or_default().1 = Some(files));
     answer.remote.iter().for_each(|files| rows.entry(&files.id).or_default().2 = Some(files));
@@ -164,10 +166,7 @@ fn rows(answer: &Answer) -> Vec<Vec<String>> {
         let all: Vec<String> = here.then(|| "here".to_owned()).into_iter().chain(short).collect();
         if all.is_empty() { "-".into() } else { all.join(" ") }
     };
-    let row = |(id, (model, local, remote)): (
-        &&str,
-        &(Option<&Model>, Option<&LocalFiles>, Option<&RemoteFiles>),
-    )| {
+    let row = |(id, (model, local, remote)): (&&str, &Row<'_>)| {
         let size = local.map(|files| files.size_bytes).or(remote.map(|files| files.size_bytes));
         let size = size.or(model.and_then(|model| model.size_bytes));
         vec![
