@@ -26,7 +26,7 @@ fn hello_and_heartbeat_carry_every_field_of_the_seed() {
     assert_eq!(ack["helloAck"]["loadedModels"][0], MODEL);
     assert_eq!(
         find("{\"heartbeat\""),
-        r#"{"heartbeat":{"deviceID":"device-0","timestamp":734792805.0,"thermalLevel":"nominal","throttleLevel":100,"loadedModels":[],"isGenerating":false,"queueDepth":0,"organizationID":null,"ownerUserID":null}}"#
+        r#"{"heartbeat":{"deviceID":"device-0","timestamp":734792800.5,"thermalLevel":"nominal","throttleLevel":100,"loadedModels":[],"isGenerating":false,"queueDepth":0,"organizationID":null,"ownerUserID":null}}"#
     );
 }
 

@@ -81,6 +81,8 @@ pub const FORGOTTEN: usize = 128;
 /// Text of an error taken from a peer, in characters.
 pub const ERROR_TEXT: usize = 200;
 
+/// The first heartbeat of a link: soon, so that people see its latency at once.
+pub const BEAT_FIRST: Duration = Duration::from_millis(500);
 /// Heartbeats on new or shaky links.
 pub const BEAT_FAST: Duration = Duration::from_secs(5);
 /// Heartbeats normally.

@@ -23,7 +23,7 @@ impl Pulse {
     pub(super) fn new(now: Duration) -> Self {
         Self {
             born: now,
-            next: now + bounds::BEAT_FAST,
+            next: now + bounds::BEAT_FIRST,
             calm_since: now,
             sent_at: None,
             heard: true,
