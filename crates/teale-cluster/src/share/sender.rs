@@ -310,8 +310,9 @@ impl<F> Upload<F> {
         self.reading.is_none() && self.waiting.is_empty() && !self.queue.is_empty()
     }
 
+    /// Whether nothing is left to do, and no message is under way: one that was forgotten could be overtaken by the next.
     fn is_idle(&self) -> bool {
-        self.queue.is_empty() && self.waiting.is_empty() && self.reading.is_none()
+        self.room && self.queue.is_empty() && self.waiting.is_empty() && self.reading.is_none()
     }
 
     /// Says of transfers without a part left that they are complete.
@@ -366,5 +367,54 @@ impl Bucket {
             }
             _ => Duration::ZERO,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use teale_wire::FileRange;
+
+    use super::*;
+
+    /// Requests that come while the last message of the one before is still under way.
+    #[test]
+    fn one_message_per_link_is_under_way_whatever_comes() {
+        let config = SenderConfig { uploads: 1, rate: None, relay_rate: None };
+        let (mut sender, now, link) = (Sender::new(config, Duration::ZERO), Duration::ZERO, LinkId(1));
+        let (mut under_way, mut sent) = (0, Vec::new());
+        for n in 0..200u64 {
+            if n % 3 == 0 {
+                let request = Box::new(ModelTransferRequest {
+                    transfer_id: TransferId::from_random([n as u8; 16]),
+                    model_id: "m".into(),
+                    resume: Vec::new(),
+                    range: Some(FileRange { file_name: "f".into(), offset: n, length: 1 }),
+                    extra: Extra::new(),
+                });
+                let files = Ok(vec![Offered { name: "f".into(), size: 1000, file: () }]);
+                let peer = NodeId::from_bytes([1; 32]);
+                sender.handle(now, SenderInput::Request { link, peer, relayed: false, request, files });
+            } else if under_way > 0 {
+                under_way -= 1;
+                sender.handle(now, SenderInput::Room(link));
+            }
+            loop {
+                match sender.poll() {
+                    SenderOutput::Wait(_) => break,
+                    SenderOutput::Read { length, .. } => {
+                        let bytes = Bytes::from(vec![0; length as usize]);
+                        sender.handle(now, SenderInput::Read(link, Some(bytes)));
+                    }
+                    SenderOutput::Bulk(_, message) => {
+                        under_way += 1;
+                        assert_eq!(under_way, 1, "two messages race");
+                        sent.push(message.kind().to_owned());
+                    }
+                    SenderOutput::Reply(_, message) => panic!("refused: {message:?}"),
+                }
+            }
+        }
+        assert!(sent.len() > 100);
+        assert!(sent.windows(2).all(|pair| pair[0] != pair[1]), "each chunk is followed by its end");
     }
 }
