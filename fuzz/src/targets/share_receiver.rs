@@ -94,7 +94,7 @@ fn response(how: u8) -> ModelQueryResponse {
 /// What an honest source has; made once, for all runs.
 fn contents() -> &'static [u8] {
     static CONTENTS: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();
-    CONTENTS.get_or_init(|| (0..SIZE).map(|n| (n * 31 >> 5) as u8).collect())
+    CONTENTS.get_or_init(|| (0..SIZE).map(|n| ((n * 31) >> 5) as u8).collect())
 }
 
 impl World {
