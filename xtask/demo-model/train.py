@@ -18,7 +18,7 @@ from model import CONTEXT, Model, Muon
 
 SEED = 20
 PROCESSES = 2
-STEPS = 2000
+STEPS = 4000
 ROWS, LENGTH = 8, 256
 # Every so many steps a process takes two rows of the whole context instead.
 LONG_EVERY = 16
@@ -76,7 +76,9 @@ class Stream:
             self.marks += [0] * len(prompt) + [1] * len(reply)
 
 
-def rate(progress):
+def rate(progress, earlier):
+    if earlier:
+        return max(0.01, 0.5 * (1 - progress))
     if progress < WARM_UP:
         return progress / WARM_UP + 0.01
     if progress < DECAY_FROM:
@@ -115,15 +117,17 @@ def look(model, dev):
     return right / len(dev), misses
 
 
-def work(rank, folder, steps, seconds, port):
+def work(rank, folder, steps, seconds, port, earlier):
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
     if PROCESSES > 1:
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
         dist.init_process_group("gloo", rank=rank, world_size=PROCESSES)
     tokenizer = make_tokenizer(folder)
-    stream = Stream(tokenizer, "rank", rank)
+    stream = Stream(tokenizer, "rank", rank, "later" if earlier else "first")
     model = Model(len(tokenizer.tokens))
+    if earlier:
+        model.load_state_dict(torch.load(earlier, weights_only=True))
     inner = [weight for weight in model.layers.parameters() if weight.dim() == 2]
     ids = {id(weight) for weight in inner}
     outer = [weight for weight in model.parameters() if id(weight) not in ids]
@@ -153,7 +157,7 @@ def work(rank, folder, steps, seconds, port):
         for weight in weights:
             weight.grad.copy_(flat[at : at + weight.numel()].view_as(weight))
             at += weight.numel()
-        factor = rate(progress)
+        factor = rate(progress, earlier)
         muon.step(RATE_MATRIX * factor, 0.02)
         for owner, share in enumerate(shares if PROCESSES > 1 else []):
             with torch.no_grad():
@@ -205,12 +209,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--steps", type=int, default=STEPS)
+    parser.add_argument("--from", dest="earlier", type=Path, help="go on from these weights (model.pt of another run)")
     parser.add_argument("--seconds", type=float, help="train so long instead of a number of steps")
     args = parser.parse_args()
     args.folder.mkdir(parents=True, exist_ok=True)
     make_tokenizer(args.folder)
     port = 20000 + os.getpid() % 20000
-    multiprocessing.spawn(work, (args.folder, args.steps, args.seconds, port), nprocs=PROCESSES)
+    multiprocessing.spawn(work, (args.folder, args.steps, args.seconds, port, args.earlier), nprocs=PROCESSES)
     check(args.folder)
 
 

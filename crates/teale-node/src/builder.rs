@@ -433,7 +433,7 @@ pub(crate) fn check_settings(settings: &Settings) -> Result<(), NodeError> {
             model: spec.id.clone(),
             reason: format!("{} is no file", spec.path.display()),
         };
-        if spec.path.is_file() { Ok(()) } else { Err(missing()) }
+        if spec.is_built_in() || spec.path.is_file() { Ok(()) } else { Err(missing()) }
     })?;
     check_exposure(settings.api, settings.api_key.as_ref())
 }

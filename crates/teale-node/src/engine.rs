@@ -7,7 +7,7 @@ use std::{
 
 use teale_cluster::Backend;
 
-use crate::{NodeError, config::Secret};
+use crate::{NodeError, config::Secret, demo_model};
 
 /// A model file and the id it is served under.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +20,7 @@ pub struct ModelSpec {
 
 impl ModelSpec {
     /// `NAME=FILE.gguf`, or `FILE.gguf` named by its stem. A file whose own name holds `=` is found as well.
+    /// `demo` is the built-in model, where the program has one and there is no file of that name.
     ///
     /// # Errors
     /// [`NodeError::Model`] when there is no name.
@@ -32,6 +33,11 @@ impl ModelSpec {
         let path = PathBuf::from(text);
         let id = path.file_stem().map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
         Self { id, path }.checked()
+    }
+
+    /// Whether it is the model inside the program.
+    pub fn is_built_in(&self) -> bool {
+        demo_model::IS_HERE && self.path == Path::new(demo_model::ID) && !self.path.is_file()
     }
 
     fn checked(self) -> Result<Self, NodeError> {
@@ -69,7 +75,10 @@ pub struct UpstreamOptions {
 #[cfg(feature = "llama")]
 pub(crate) fn load(spec: &ModelSpec, options: &EngineOptions) -> Result<Arc<dyn Backend>, NodeError> {
     let failed = |reason: String| NodeError::Model { model: spec.id.clone(), reason };
-    let mut llama = teale_infer::LlamaOptions::new(&spec.path);
+    let unwritten = |error| failed(format!("its temporary file cannot be written: {error}"));
+    let built_in = spec.is_built_in().then(demo_model::file).transpose().map_err(unwritten)?;
+    let path = built_in.as_ref().map_or(spec.path.as_path(), tempfile::NamedTempFile::path);
+    let mut llama = teale_infer::LlamaOptions::new(path);
     llama.id.clone_from(&spec.id);
     llama.slots = options.slots;
     llama.context = options.context;
@@ -107,6 +116,7 @@ mod tests {
         let spec = |text| ModelSpec::parse(text).map(|spec| (spec.id, spec.path)).ok();
         assert_eq!(spec("/m/Tiny-Q8.gguf"), Some(("Tiny-Q8".into(), "/m/Tiny-Q8.gguf".into())));
         assert_eq!(spec("me/tiny=/m/a.gguf"), Some(("me/tiny".into(), "/m/a.gguf".into())));
+        assert_eq!(spec("demo"), Some(("demo".into(), "demo".into())));
         assert_eq!(spec("=x"), None);
         assert_eq!(spec("x="), None);
         assert_eq!(spec(""), None);

@@ -37,6 +37,7 @@ mod builder;
 pub mod cli;
 mod client;
 mod config;
+mod demo_model;
 mod engine;
 mod error;
 mod hardware;

@@ -133,12 +133,22 @@ fn the_demo_ends_well() {
     assert_eq!(step("handshake")["equal"], true);
     assert_eq!(step("handshake")["verified"], true);
     assert!(step("usage")["usage"]["completion_tokens"].as_u64().unwrap() > 1);
-    assert_eq!(step("note")["random_weights"], true);
+    let built_in = cfg!(feature = "demo-model");
+    assert_eq!(step("note")["random_weights"], !built_in);
     assert!(steps.iter().filter(|step| step["step"] == "token").count() > 1);
     assert_eq!(steps.last().unwrap()["step"], "done");
     let text = finish(program(dir.path()).arg("demo"));
     assert!(text.status.success());
-    assert!(String::from_utf8_lossy(&text.stdout).contains("random weights"));
+    let stdout = String::from_utf8_lossy(&text.stdout).into_owned();
+    let notice =
+        if built_in { "built-in demo model: answers questions about Teale only" } else { "random weights" };
+    assert!(stdout.contains(notice), "{stdout}");
+    if built_in {
+        assert_eq!(steps.iter().filter(|step| step["step"] == "prompt").count(), 3);
+        for fact in ["find each other", "cannot read", "who talks to whom", "teale-node relay --listen"] {
+            assert!(stdout.contains(fact), "no `{fact}` in: {stdout}");
+        }
+    }
 }
 
 #[test]

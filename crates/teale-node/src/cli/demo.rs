@@ -18,9 +18,10 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 
 use super::{failure::Failure, global::Context, reading::Reading, runtime, signals::Signals};
-use crate::{ApiOptions, EngineOptions, ModelSpec, Node, output::Output};
+use crate::{ApiOptions, EngineOptions, ModelSpec, Node, demo_model, output::Output};
 
-/// The model that comes with the program: a real GGUF file with random weights, made by `cargo xtask tiny-model`.
+/// What is served where the demo model was left out: a real GGUF file with random weights, made by
+/// `cargo xtask tiny-model`.
 const TINY: &[u8] = include_bytes!("../../assets/tiny.gguf");
 /// How long each step may take.
 const STEP: Duration = Duration::from_secs(30);
@@ -28,8 +29,12 @@ const STEP: Duration = Duration::from_secs(30);
 const LOOK: Duration = Duration::from_millis(5);
 /// How long the nodes get to close.
 const GOODBYE: Duration = Duration::from_secs(3);
-/// Tokens of the answer.
-const TOKENS: u64 = 64;
+/// Tokens of an answer.
+const TOKENS: u64 = 128;
+/// What the demo model is asked, one after the other, in one conversation.
+const CONVERSATION: [&str; 3] = ["What is a relay?", "Can it read my messages?", "And how do I start one?"];
+/// What another model is asked.
+const GREETING: &str = "Hello, network!";
 
 /// Everything runs on loopback, in temporary directories, and is gone afterwards.
 #[derive(Debug, Args)]
@@ -37,9 +42,9 @@ pub(super) struct Demo {
     /// Serve this model instead of the built-in one.
     #[arg(long, value_name = "FILE")]
     model: Option<String>,
-    /// What to ask.
-    #[arg(long, value_name = "TEXT", default_value = "Hello, network!")]
-    prompt: String,
+    /// What to ask [default: three questions about Teale, or a greeting if the model is not the built-in one].
+    #[arg(long, value_name = "TEXT")]
+    prompt: Option<String>,
     /// Leave everything running, with the consumer's API up, until a signal comes.
     #[arg(long)]
     keep: bool,
@@ -104,6 +109,9 @@ impl Demo {
         if let Some(model) = &self.model {
             return Ok(model.clone());
         }
+        if demo_model::IS_HERE {
+            return Ok(demo_model::ID.to_owned());
+        }
         std::fs::write(tiny, TINY).map_err(|error| Failure::new(format!("{}: {error}", tiny.display())))?;
         Ok(format!("tiny={}", tiny.display()))
     }
@@ -115,34 +123,69 @@ impl Demo {
         steps.say("discovered", json!({ "node": provider.id(), "models": [model] }), || {
             format!("the consumer asked the relay who is there: {} serves `{model}`", provider.id().short())
         })?;
-        if self.model.is_none() {
-            steps.say("note", json!({ "model": model, "random_weights": true }), || {
-                "the built-in model has random weights: real computation, but its text is noise".into()
-            })?;
-        }
+        self.note(steps, model)?;
         // A node with an API links with providers as soon as it knows them.
         let asking = handshake(consumer, provider.id()).await?;
         let serving = handshake(provider, consumer.id()).await?;
         steps.handshake(&asking, &serving)?;
-        let request = ChatRequest {
-            model: model.to_owned(),
-            messages: vec![ChatMessage::text("user", self.prompt.clone())],
-            temperature: Some(0.0),
-            max_tokens: Some(TOKENS),
-            stream: Some(true),
-            ..ChatRequest::default()
-        };
-        steps.say("prompt", json!({ "text": self.prompt }), || format!("prompt: {}", self.prompt))?;
-        let started = Instant::now();
-        let answer = consumer.cluster().chat(request).await;
-        let mut answer = answer.map_err(|error| Failure::new(format!("the request failed: {error}")))?;
-        let mut reading = Reading::new(started);
-        while let Some(chunk) = answer.next().await {
-            let chunk = chunk.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
-            steps.token(&reading.take(chunk))?;
+        let mut messages = Vec::new();
+        for prompt in self.prompts() {
+            messages.push(ChatMessage::text("user", prompt));
+            steps.say("prompt", json!({ "text": prompt }), || format!("prompt: {prompt}"))?;
+            let answer = answer(steps, consumer, model, &messages).await?;
+            messages.push(ChatMessage::text("assistant", answer));
         }
-        steps.usage(&reading)
+        Ok(())
     }
+
+    /// Says what the built-in model is.
+    fn note(&self, steps: &Steps, model: &str) -> Result<(), Failure> {
+        if self.model.is_some() {
+            return Ok(());
+        }
+        let (random, text) = if demo_model::IS_HERE {
+            (false, demo_model::NOTICE)
+        } else {
+            (true, "the built-in model has random weights: real computation, but its text is noise")
+        };
+        let value = json!({ "model": model, "random_weights": random, "text": text });
+        steps.say("note", value, || text.to_owned())
+    }
+
+    fn prompts(&self) -> Vec<&str> {
+        match &self.prompt {
+            Some(prompt) => vec![prompt],
+            None if self.model.is_none() && demo_model::IS_HERE => CONVERSATION.to_vec(),
+            None => vec![GREETING],
+        }
+    }
+}
+
+/// Asks with the conversation so far, and prints the tokens as they come.
+async fn answer(
+    steps: &Steps,
+    consumer: &Node,
+    model: &str,
+    messages: &[ChatMessage],
+) -> Result<String, Failure> {
+    let request = ChatRequest {
+        model: model.to_owned(),
+        messages: messages.to_vec(),
+        temperature: Some(0.0),
+        max_tokens: Some(TOKENS),
+        stream: Some(true),
+        ..ChatRequest::default()
+    };
+    let started = Instant::now();
+    let answer = consumer.cluster().chat(request).await;
+    let mut answer = answer.map_err(|error| Failure::new(format!("the request failed: {error}")))?;
+    let mut reading = Reading::new(started);
+    while let Some(chunk) = answer.next().await {
+        let chunk = chunk.map_err(|error| Failure::new(format!("the answer broke off: {error}")))?;
+        steps.token(&reading.take(chunk))?;
+    }
+    steps.usage(&reading)?;
+    Ok(reading.text)
 }
 
 /// Everything that was started.

@@ -14,7 +14,7 @@ use super::{
     news, runtime,
     signals::Signals,
 };
-use crate::{ApiOptions, Node, notify};
+use crate::{ApiOptions, ModelSpec, Node, demo_model, notify};
 
 /// Runs until SIGINT or SIGTERM: the first lets running requests end, the second stops at once.
 #[derive(Debug, Args, Serialize)]
@@ -22,7 +22,7 @@ pub(super) struct Serve {
     #[command(flatten)]
     #[serde(flatten)]
     join: JoinFlags,
-    /// Serve this model, FILE.gguf or NAME=FILE.gguf; may be given several times.
+    /// Serve this model, FILE.gguf, NAME=FILE.gguf, or `demo` for the built-in one; may be given several times.
     #[arg(long = "model", value_name = "FILE")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     models: Vec<String>,
@@ -149,11 +149,21 @@ async fn serve(context: &Context) -> Result<(), Failure> {
 fn announce(context: &Context, node: &Node) -> Result<(), Failure> {
     let api = node.api_url().unwrap_or_default();
     let models: Vec<_> = node.cluster().models().into_iter().filter(|m| m.local).map(|m| m.id).collect();
-    let ready =
+    let built_in = context
+        .settings()
+        .models
+        .iter()
+        .any(|model| matches!(ModelSpec::parse(model), Ok(spec) if spec.is_built_in()));
+    let note = built_in.then_some(demo_model::NOTICE);
+    let mut ready =
         json!({ "event": "ready", "node": node.id(), "name": node.name(), "api": api, "models": models });
+    if let (Some(note), Some(fields)) = (note, ready.as_object_mut()) {
+        fields.insert("note".to_owned(), note.into());
+    }
     let text = || {
         let models = if models.is_empty() { "none (consumer)".to_owned() } else { models.join(", ") };
-        format!("node    {}\nmodels  {models}\napi     {api}", node.id())
+        let note = note.map(|note| format!("\nnote    {note}")).unwrap_or_default();
+        format!("node    {}\nmodels  {models}\napi     {api}{note}", node.id())
     };
     Ok(context.output.document(&ready, text)?)
 }
