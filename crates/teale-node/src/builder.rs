@@ -265,7 +265,8 @@ impl NodeBuilder {
             (None, None) => KnownPeers::new(),
         };
         let listener = self.listen().await?;
-        let named = specs.iter().map(|spec| (spec.id.clone(), spec.path.clone())).collect();
+        let on_disk = specs.iter().filter(|spec| !spec.is_built_in());
+        let named = on_disk.map(|spec| (spec.id.clone(), spec.path.clone())).collect();
         let shared = self.sharing.config(self.data_dir.as_ref(), named);
         // What has to be fetched first is loaded after joining.
         let late = (!names.is_empty()).then(|| Arc::new(LateBackend::default()));
