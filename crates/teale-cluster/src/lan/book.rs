@@ -24,6 +24,8 @@ pub enum News {
 struct Found {
     advertisement: Advertisement,
     addresses: Vec<SocketAddr>,
+    /// Goes up with every instance that is new.
+    number: u64,
 }
 
 /// Service instances by their full name, and where peers were reached. At most [`bounds::FOUND`] instances.
@@ -31,6 +33,8 @@ struct Found {
 pub struct Book {
     found: BTreeMap<String, Found>,
     worked: HashMap<NodeId, SocketAddr>,
+    /// Instances that were new, ever.
+    numbers: u64,
 }
 
 impl Book {
@@ -49,7 +53,9 @@ impl Book {
             return News::Full;
         }
         let is_new = !self.knows(peer);
-        self.found.insert(instance.to_owned(), Found { advertisement, addresses });
+        let number = self.found.get(instance).map_or(self.numbers, |found| found.number);
+        self.numbers += u64::from(number == self.numbers);
+        self.found.insert(instance.to_owned(), Found { advertisement, addresses, number });
         if is_new { News::New(peer) } else { News::Known(peer) }
     }
 
@@ -76,11 +82,26 @@ impl Book {
         self.found.values().any(|found| found.advertisement.id() == peer)
     }
 
-    /// Where to dial a peer, in this order.
+    /// Where to dial a peer, in this order. Anybody may advertise any node: instances take turns, those known for
+    /// longest first, so that one that names many addresses leaves the others theirs.
     pub fn ways(&self, peer: NodeId) -> Vec<SocketAddr> {
         let of_peer = self.found.values().filter(|found| found.advertisement.id() == peer);
-        let addresses: Vec<_> = of_peer.flat_map(|found| found.addresses.iter().copied()).collect();
-        dial_order(&addresses, self.worked.get(&peer).copied())
+        let mut of_peer: Vec<_> = of_peer.collect();
+        of_peer.sort_unstable_by_key(|found| found.number);
+        let worked = self.worked.get(&peer).copied();
+        let worked = worked.filter(|worked| of_peer.iter().any(|found| found.addresses.contains(worked)));
+        let turns = (0..bounds::ADDRESSES)
+            .flat_map(|turn| of_peer.iter().filter_map(move |found| found.addresses.get(turn).copied()));
+        let mut addresses: Vec<SocketAddr> = worked.into_iter().collect();
+        for address in turns {
+            if addresses.len() >= bounds::ADDRESSES {
+                break;
+            }
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        dial_order(&addresses, worked)
     }
 
     /// What to say when dialling it.
@@ -151,6 +172,23 @@ mod tests {
         assert_eq!(book.lost("a"), Some(peer));
         assert_eq!(book.lost("a"), None);
         assert!(book.target(peer).is_none() && book.is_empty());
+    }
+
+    #[test]
+    fn strangers_that_advertise_a_known_peer_do_not_hide_its_address() {
+        let (mut book, peer) = (Book::default(), NodeId::from_bytes([1; 32]));
+        let _ = book.found("peer", record(1, true), vec![at(60_000)]);
+        for stranger in 0..20_u16 {
+            let first = 1 + stranger * 100;
+            let many = (first..first + 16).map(at).collect();
+            let _ = book.found(&format!("a{stranger}"), record(1, true), many);
+        }
+        assert_eq!(book.ways(peer).len(), bounds::ADDRESSES);
+        assert!(book.ways(peer).contains(&at(60_000)), "{:?}", book.ways(peer));
+        let _ = book.found("peer", record(1, true), vec![at(60_001)]);
+        assert!(book.ways(peer).contains(&at(60_001)), "its place stays with the instance");
+        book.worked(peer, at(1916));
+        assert_eq!(book.ways(peer)[0], at(1916), "what worked is tried, whoever names it");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
 
 /// Opens a link to a peer that is known: found on the network, or given by address and met before.
 pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink, LinkError> {
-    let (mut addresses, target, given) = {
+    let (ways, target, given) = {
         let state = inner.state();
         let given: Vec<_> = state
             .statics
@@ -33,6 +33,8 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
             .collect();
         (state.book.ways(peer), state.book.target(peer), given)
     };
+    // What a person said comes before what anybody on the network says, and is not crowded out by it.
+    let mut addresses = Vec::new();
     for known in given {
         addresses.extend(resolve(&known).await.unwrap_or_default());
     }
@@ -42,7 +44,8 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
         None if known => Target::Node { node: peer, wg: None },
         None => Target::Address { nameless: peer, expected: Some(peer), sealed_before: true },
     };
-    let worked = inner.state().book.ways(peer).first().copied();
+    let worked = ways.first().copied();
+    addresses.extend(ways);
     let addresses = dial_order(&addresses, worked);
     let (address, carried) = first(inner, &addresses, |_| target.clone()).await?;
     inner.state().book.worked(peer, address);
