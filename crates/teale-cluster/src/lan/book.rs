@@ -104,19 +104,25 @@ impl Book {
         dial_order(&addresses, worked)
     }
 
-    /// What to say when dialling it.
-    pub fn target(&self, peer: NodeId) -> Option<Target> {
-        let advertisement = self.advertisement(peer)?;
+    /// What to say when dialling it at an address: with the key that is named together with that address, by the
+    /// instance known for longest. So a wrong key that a stranger names costs only the addresses it names.
+    pub fn target(&self, peer: NodeId, address: SocketAddr) -> Option<Target> {
+        let here = |found: &&Found| found.addresses.contains(&address);
+        let advertisement = self.advertisement(peer, here)?;
         Some(match advertisement.node {
             Some(node) => Target::Node { node, wg: advertisement.wg.map(|wg| wg.to_hex()) },
             None => Target::Device(advertisement.id()),
         })
     }
 
-    /// What it says of itself; with a key, if any of its instances names one.
-    pub fn advertisement(&self, peer: NodeId) -> Option<&Advertisement> {
-        let of_peer = || self.found.values().map(|found| &found.advertisement).filter(|a| a.id() == peer);
-        of_peer().find(|advertisement| advertisement.wg.is_some()).or_else(|| of_peer().next())
+    /// What it says of itself in one of these instances: the one with a key that is known for longest; if none of
+    /// them names a key but another instance does, that one, so that leaving the key out gains nobody plaintext.
+    fn advertisement(&self, peer: NodeId, wanted: impl Fn(&&Found) -> bool) -> Option<&Advertisement> {
+        let of_peer = || self.found.values().filter(|found| found.advertisement.id() == peer);
+        let keyed = || of_peer().filter(|found| found.advertisement.wg.is_some());
+        let best = keyed().filter(|found| wanted(found)).min_by_key(|found| found.number);
+        let best = best.or_else(|| keyed().min_by_key(|found| found.number)).or_else(|| of_peer().next());
+        best.map(|found| &found.advertisement)
     }
 
     /// Everybody found.
@@ -165,13 +171,13 @@ mod tests {
         assert_eq!(book.found("a", record(1, false), vec![at(2)]), News::Known(peer));
         assert_eq!(book.found("b", record(1, true), vec![at(3)]), News::Known(peer));
         assert_eq!(book.ways(peer), [at(2), at(3)]);
-        assert!(matches!(book.target(peer), Some(Target::Node { wg: Some(_), .. })));
+        assert!(matches!(book.target(peer, at(2)), Some(Target::Node { wg: Some(_), .. })));
         book.worked(peer, at(3));
         assert_eq!(book.ways(peer), [at(3), at(2)]);
         assert_eq!(book.lost("b"), None);
         assert_eq!(book.lost("a"), Some(peer));
         assert_eq!(book.lost("a"), None);
-        assert!(book.target(peer).is_none() && book.is_empty());
+        assert!(book.target(peer, at(2)).is_none() && book.is_empty());
     }
 
     #[test]
@@ -189,6 +195,23 @@ mod tests {
         assert!(book.ways(peer).contains(&at(60_001)), "its place stays with the instance");
         book.worked(peer, at(1916));
         assert_eq!(book.ways(peer)[0], at(1916), "what worked is tried, whoever names it");
+    }
+
+    #[test]
+    fn a_strangers_key_is_used_at_the_strangers_addresses_only() {
+        let (mut book, peer) = (Book::default(), NodeId::from_bytes([1; 32]));
+        let (own, wrong) = (teale_identity::X25519Public([9; 32]), teale_identity::X25519Public([8; 32]));
+        let _ = book.found("peer", record(1, true), vec![at(1)]);
+        let lie = Advertisement { wg: Some(wrong), ..record(1, true) };
+        let _ = book.found("a stranger", lie, vec![at(1), at(2)]);
+        let _ = book.found("keyless", record(1, false), vec![at(3)]);
+        let key = |port| match book.target(peer, at(port)) {
+            Some(Target::Node { wg, .. }) => wg,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(key(1), Some(own.to_hex()));
+        assert_eq!(key(2), Some(wrong.to_hex()));
+        assert_eq!(key(3), Some(own.to_hex()), "never plaintext, as long as anybody names a key");
     }
 
     #[test]

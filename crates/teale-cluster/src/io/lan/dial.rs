@@ -23,7 +23,7 @@ use crate::{
 
 /// Opens a link to a peer that is known: found on the network, or given by address and met before.
 pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink, LinkError> {
-    let (ways, target, given) = {
+    let (ways, given) = {
         let state = inner.state();
         let given: Vec<_> = state
             .statics
@@ -31,7 +31,7 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
             .filter(|known| known.node == Some(peer))
             .map(|known| known.peer.clone())
             .collect();
-        (state.book.ways(peer), state.book.target(peer), given)
+        (state.book.ways(peer), given)
     };
     // What a person said comes before what anybody on the network says, and is not crowded out by it.
     let mut addresses = Vec::new();
@@ -39,7 +39,7 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
         addresses.extend(resolve(&known).await.unwrap_or_default());
     }
     let known = inner.terms.policy.known.get(peer).is_some();
-    let target = match target {
+    let target = |address| match inner.state().book.target(peer, address) {
         Some(target) => target,
         None if known => Target::Node { node: peer, wg: None },
         None => Target::Address { nameless: peer, expected: Some(peer), sealed_before: true },
@@ -47,7 +47,7 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
     let worked = ways.first().copied();
     addresses.extend(ways);
     let addresses = dial_order(&addresses, worked);
-    let (address, carried) = first(inner, &addresses, |_| target.clone()).await?;
+    let (address, carried) = first(inner, &addresses, target).await?;
     inner.state().book.worked(peer, address);
     Ok(carried)
 }
