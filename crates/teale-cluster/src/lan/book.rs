@@ -65,6 +65,13 @@ impl Book {
         (!self.knows(peer)).then_some(peer)
     }
 
+    /// An instance is about to name this peer: if it named another one until now, it did not keep its place, and
+    /// that one is gone unless another instance names it.
+    pub fn renamed(&mut self, instance: &str, peer: NodeId) -> Option<NodeId> {
+        let before = self.found.get(instance)?.advertisement.id();
+        if before == peer { None } else { self.lost(instance) }
+    }
+
     /// A connection to the peer worked at this address.
     pub fn worked(&mut self, peer: NodeId, address: SocketAddr) {
         if self.worked.len() >= bounds::FOUND && !self.worked.contains_key(&peer) {
@@ -212,6 +219,20 @@ mod tests {
         assert_eq!(key(1), Some(own.to_hex()));
         assert_eq!(key(2), Some(wrong.to_hex()));
         assert_eq!(key(3), Some(own.to_hex()), "never plaintext, as long as anybody names a key");
+    }
+
+    #[test]
+    fn a_peer_whose_instance_names_another_now_is_gone() {
+        let mut book = Book::default();
+        let (one, two) = (NodeId::from_bytes([1; 32]), NodeId::from_bytes([2; 32]));
+        assert_eq!(book.renamed("a", one), None);
+        let _ = book.found("a", record(1, true), vec![at(1)]);
+        assert_eq!(book.renamed("a", one), None, "the same again");
+        assert_eq!(book.renamed("a", two), Some(one));
+        assert_eq!(book.found("a", record(2, true), vec![at(1)]), News::New(two));
+        assert_eq!(book.peers(), [two]);
+        let _ = book.found("b", record(2, true), vec![at(1)]);
+        assert_eq!(book.renamed("a", one), None, "another instance names it still");
     }
 
     #[test]

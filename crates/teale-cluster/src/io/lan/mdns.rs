@@ -149,6 +149,11 @@ fn resolved(inner: &Inner, service: &ResolvedService) {
     let wg = advertisement.wg.map(|wg| wg.to_hex());
     let hardware = statics::hardware(advertisement.chip.clone(), advertisement.ram_gb.map_or(0.0, f64::from));
     let name = service.fullname.split('.').next().unwrap_or_default().to_owned();
+    let gone = inner.state().book.renamed(&service.fullname, peer);
+    if let Some(gone) = gone {
+        tracing::info!(peer = %gone, "a peer left the network: its instance names another one now");
+        inner.host.peers_lost(gone, LinkPath::Lan);
+    }
     let news = inner.state().book.found(&service.fullname, advertisement, addresses);
     match news {
         News::New(peer) => tracing::info!(%peer, "found a peer on the network"),
