@@ -45,6 +45,11 @@ impl World {
             skipped(&format!("network namespaces cannot be made (root and iproute2 are needed): {why}"));
             return None;
         }
+        // In a plain chroot, whose root is no mount point, namespaces can be made but not entered.
+        if let Err(why) = ip(&["netns", "exec", &world.switch(), "true"]) {
+            skipped(&format!("network namespaces cannot be entered: {why}"));
+            return None;
+        }
         world.build().unwrap();
         Some(world)
     }
