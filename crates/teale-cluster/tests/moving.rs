@@ -480,6 +480,53 @@ fn an_asker_that_acknowledges_nothing_stops_the_backend_at_the_bound() {
 }
 
 #[test]
+fn an_asker_that_acknowledges_nothing_loses_its_slot_in_time() {
+    let mut world = World::new();
+    let me = world.provider(1);
+    let link = world.stranger(me, node(50));
+    world.say(me, link, &ask_text("a", "1000"));
+    let mut said = Vec::new();
+    while said.len() < bounds::RESUME_WINDOW {
+        world.run_for(ms(20));
+        said.extend(world.take(me, link));
+    }
+    world.run_for(bounds::UNACKNOWLEDGED - secs(1));
+    assert_eq!(world.nodes[me].core.status().slots_busy, 1);
+    world.run_for(secs(2));
+    assert_eq!(world.nodes[me].core.status().slots_busy, 0);
+    let last = world.take(me, link);
+    assert!(last.iter().any(|text| text.contains("inferenceError")), "{last:?}");
+}
+
+#[test]
+fn a_request_that_its_own_move_overtook_is_cancelled_when_it_shows() {
+    let mut world = World::new();
+    let (me, peer) = (world.consumer(), node(50));
+    let old = world.stranger(me, peer);
+    world.say(me, old, &hello(true));
+    let ask = world.ask(me, request("5"));
+    let (first, _) = asked(&world.take(me, old));
+    let new = teale_cluster::LinkId(world.number());
+    let security = world::SEALED;
+    let up = Input::LinkUp { link: new, peer, path: LinkPath::Lan, security, initiator: false };
+    world.input(me, up);
+    world.say(me, new, &hello(true));
+    let said = world.take(me, new);
+    assert!(said.iter().any(|text| text.starts_with(r#"{"inferenceResume""#)), "{said:?}");
+    let unknown = format!(
+        r#"{{"inferenceError":{{"requestID":"{first}","errorMessage":"no such request","code":"unavailable"}}}}"#
+    );
+    world.say(me, new, &unknown);
+    let (second, _) = asked(&world.take(me, new));
+    assert_ne!(first, second);
+    world.say(me, old, &chunk(&first, "a", Some(0)));
+    let said = world.take(me, old);
+    let cancel = format!(r#"{{"inferenceCancel":{{"requestID":"{first}"}}}}"#);
+    assert!(said.contains(&cancel), "{said:?}");
+    assert_eq!(world.answer(me, ask).ends, 0, "the second try goes on");
+}
+
+#[test]
 fn only_the_asker_resumes_and_only_on_a_link_as_well_protected() {
     let mut world = World::new();
     let (me, asker) = (world.provider(1), node(50));

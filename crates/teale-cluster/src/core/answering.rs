@@ -217,7 +217,9 @@ impl Core {
         let is_unknown = message.seq.is_none() && code == ErrorCode::Unavailable;
         if is_unknown && self.asks.get(&id).is_some_and(|ask| ask.progress.is_none() && has_moved(ask)) {
             // The provider never got it, or let go of it: nothing of it was seen, so it may be asked again.
-            return self.ask_link_lost(id, peer, "the provider does not have the request any more");
+            self.ask_link_lost(id, peer, "the provider does not have the request any more");
+            // Or it has yet to come, over the link it left on: what follows from it there is answered by a cancel.
+            return self.links.remember_as_strange(peer, link, &message.request_id);
         }
         self.ask_failed(id, AskError::Provider { node: Some(peer), code, message: text });
     }

@@ -55,6 +55,8 @@ pub const RESUME_TEXT: usize = 1 << 20;
 pub const ACK_EVERY: u64 = 32;
 /// Or after so much text, in bytes.
 pub const ACK_TEXT: usize = 128 << 10;
+/// How long an asker with a full [`RESUME_WINDOW`] may acknowledge nothing before its request is stopped.
+pub const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 /// How long a resumable request whose link died keeps its slot, and how long the end of its answer is kept.
 pub const DETACHED: Duration = Duration::from_secs(20);
 /// The same where the link was relayed and no other way to the asker is known.

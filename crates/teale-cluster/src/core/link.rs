@@ -160,6 +160,16 @@ impl Links {
         self.all.values().filter(|link| link.is_guest()).count()
     }
 
+    /// A request that ended may still be made on the other links with a peer: the first sign of it there counts as
+    /// strange.
+    pub(super) fn remember_as_strange(&mut self, peer: NodeId, except: LinkId, request: &RequestId) {
+        for id in self.of.get(&peer).into_iter().flatten().filter(|id| **id != except) {
+            if let Some(link) = self.all.get_mut(id) {
+                link.forgotten.retain(|known| known != request);
+            }
+        }
+    }
+
     /// All links with a peer, guests included.
     pub(super) fn with(&self, peer: NodeId) -> impl Iterator<Item = (LinkId, &Link)> {
         let ids = self.of.get(&peer).into_iter().flatten();

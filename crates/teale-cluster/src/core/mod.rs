@@ -211,6 +211,9 @@ impl Core {
             Some(Room::Bulk) => self.out.push_back(Output::BulkRoom(link)),
             None => {}
         }
+        if let Some(job) = taken.stalled {
+            self.expect_acknowledgement(job);
+        }
         Some((taken.message, dialect))
     }
 

@@ -25,6 +25,8 @@ pub(super) enum Room {
 pub(super) struct Taken {
     pub(super) message: ClusterMessage,
     pub(super) room: Option<Room>,
+    /// An answer of which everything was sent and which grows no more until its asker acknowledges some of it.
+    pub(super) stalled: Option<JobId>,
 }
 
 /// More control messages than [`bounds::CONTROL_QUEUE`] wait.
@@ -124,11 +126,11 @@ impl Outbox {
 
     pub(super) fn pop(&mut self) -> Option<Taken> {
         if let Some(message) = self.control.pop_front() {
-            return Some(Taken { message, room: None });
+            return Some(Taken { message, room: None, stalled: None });
         }
         let Some(job) = self.turn.pop_front() else {
             let message = self.bulk.pop_front()?;
-            return Some(Taken { message, room: Some(Room::Bulk) });
+            return Some(Taken { message, room: Some(Room::Bulk), stalled: None });
         };
         let stream = self.streams.get_mut(&job)?;
         let was_full = !stream.has_room();
@@ -138,7 +140,9 @@ impl Outbox {
             self.turn.push_back(job);
         } else if !stream.is_resumable() {
             self.streams.remove(&job);
+            return Some(Taken { message, room, stalled: None });
         }
-        Some(Taken { message, room })
+        let stalled = (!stream.has_unsent() && !stream.may_grow()).then_some(job);
+        Some(Taken { message, room, stalled })
     }
 }

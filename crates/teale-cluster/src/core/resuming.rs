@@ -135,6 +135,16 @@ impl Core {
         self.out.push_back(Output::Pull(job_id));
     }
 
+    /// All of an answer that may be kept was sent: its asker acknowledges some of it, or loses its slot.
+    pub(super) fn expect_acknowledgement(&mut self, id: JobId) {
+        let until = self.mono().saturating_add(bounds::UNACKNOWLEDGED);
+        let alive = self.jobs.get_mut(&id).filter(|job| job.is_alive());
+        if let Some(resumable) = alive.and_then(|job| job.resumable.as_mut()) {
+            resumable.until = Some(until);
+            self.wake_by(until);
+        }
+    }
+
     /// A peer has so much of an answer.
     pub(super) fn acknowledged(&mut self, link_id: LinkId, message: &InferenceAck) {
         let Some(link) = self.links.get_mut(link_id) else {
@@ -151,6 +161,11 @@ impl Core {
             return self.stop_job(job, Some("what was acknowledged is not what was sent"));
         }
         let (has_room, is_empty) = (stream.has_room(), stream.is_empty());
+        let resumable =
+            self.jobs.get_mut(&job).filter(|job| job.is_alive()).and_then(|job| job.resumable.as_mut());
+        if let Some(resumable) = resumable.filter(|_| has_room) {
+            resumable.until = None;
+        }
         if is_empty && self.jobs.get(&job).is_some_and(|job| matches!(job.state, JobState::Ended)) {
             self.forget_job(job);
         } else if has_room && !had_room {
@@ -214,7 +229,7 @@ impl Core {
             } else if matches!(job.state, JobState::Ended) {
                 self.forget_job(id);
             } else {
-                self.stop_job(id, Some("the asker did not come back"));
+                self.stop_job(id, Some("the asker did not come back, or acknowledges nothing"));
             }
         }
     }
