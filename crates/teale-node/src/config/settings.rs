@@ -49,7 +49,7 @@ pub struct Settings {
     pub use_relays: bool,
     /// Whether to find peers on the local network, and be found there.
     pub lan: bool,
-    /// Where to listen for peers of the local network [default: [::]:11436, while `lan` is on].
+    /// Where to listen for peers of the local network [default: port 11436 of all addresses, while `lan` is on].
     pub lan_listen: Option<SocketAddr>,
     /// Peers by address, with or without discovery: `HOST[:PORT]`, or `NODEID@HOST[:PORT]`.
     pub peers: Vec<String>,
