@@ -39,7 +39,8 @@ pub const KEEPALIVE_PROBES: u32 = 3;
 pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Bytes the kernel may hold unsent, so that what comes next never waits behind much.
 pub const NOT_SENT: u32 = 64 << 10;
-/// A frame has so long to leave; a peer that takes none of it for so long does not read.
+/// A frame has so long to leave; a peer that takes none of it for so long does not read. Where `USER_TIMEOUT` is
+/// to be had (Linux), the kernel is sooner.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(15);
 /// After closing, what the peer still sends is read and thrown away for so long, so that it gets our last words.
 pub const LINGER: Duration = Duration::from_secs(2);
