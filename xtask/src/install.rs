@@ -63,6 +63,26 @@ const TEST: &[Need] = &[Need {
     brew: &["python"],
 }];
 
+/// One foreign judge of TeleHash is a Node program.
+const NODE_TEST: &[Need] = &[
+    Need {
+        name: "Node",
+        present: || on_path("node"),
+        apt: &["nodejs"],
+        dnf: &["nodejs"],
+        pacman: &["nodejs"],
+        brew: &["node"],
+    },
+    Need {
+        name: "npm",
+        present: || on_path("npm"),
+        apt: &["npm"],
+        dnf: &["npm"],
+        pacman: &["npm"],
+        brew: &["node"],
+    },
+];
+
 /// Tests of the local network run in network namespaces, with a firewall, and avahi as their foreign judge.
 const NETWORK_TEST: &[Need] = &[
     Need {
@@ -99,6 +119,11 @@ pub(crate) fn build_needs() -> Result<(), Failure> {
 /// Installs what the tests need beyond that.
 pub(crate) fn test_needs() -> Result<(), Failure> {
     install(TEST)
+}
+
+/// Installs what the foreign programs in JavaScript need.
+pub(crate) fn node_test_needs() -> Result<(), Failure> {
+    install(NODE_TEST)
 }
 
 /// Installs what the tests in network namespaces need. Only root can run those: others install nothing.

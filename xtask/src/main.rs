@@ -9,6 +9,7 @@ mod demo_model;
 mod fuzz;
 mod install;
 mod layers;
+mod node;
 mod process;
 mod python;
 mod suite;
@@ -29,6 +30,7 @@ cargo xtask VERB
   tiny-model [ARGS…]        write the tests' GGUF model again (`--help` tells more)
   demo-model build|score    train the built-in model again; ask it the held-out questions
   python                    make the Python environment that the foreign tests use
+  node                      install the Node packages that the foreign tests use
   install                   only install what is missing";
 
 fn main() -> ExitCode {
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
         "tiny-model" => xtask::tiny_model::command(&rest),
         "demo-model" => demo_model::command(&rest),
         "python" => python::prepare().map(|path| println!("{}", path.display())),
+        "node" => node::prepare().map(|path| println!("{}", path.display())),
         "install" => install::build_needs().and_then(|()| install::test_needs()),
         "" | "help" | "-h" | "--help" => {
             println!("{USAGE}");

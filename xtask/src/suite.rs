@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    Failure, install, layers,
+    Failure, install, layers, node,
     process::{self, cargo},
     python,
 };
@@ -44,6 +44,7 @@ const STEPS: &[Step] = &[
         ]))
     }),
     ("the foreign tests' Python", python_or_loud_skip),
+    ("the foreign tests' Node packages", node_or_loud_skip),
     ("what the network tests need", network_or_loud_skip),
     ("tests, fuzz seeds, doc tests", || {
         process::run(&mut cargo(["test", "--workspace", "--locked", "--no-fail-fast"]))
@@ -85,6 +86,14 @@ fn network_or_loud_skip() -> Result<(), Failure> {
 fn python_or_loud_skip() -> Result<(), Failure> {
     if let Err(failure) = python::prepare() {
         eprintln!("xtask: SKIPPED: the tests against foreign Python programs cannot run: {failure}");
+    }
+    Ok(())
+}
+
+/// The same for Node.
+fn node_or_loud_skip() -> Result<(), Failure> {
+    if let Err(failure) = node::prepare() {
+        eprintln!("xtask: SKIPPED: the tests against foreign Node programs cannot run: {failure}");
     }
     Ok(())
 }
