@@ -40,3 +40,23 @@ pub const MODEL_FILES: usize = 512;
 pub const BLOCK_STATES: usize = 4096 * 32;
 /// Models in the list of what one node offers.
 pub const OFFERED_MODELS: usize = 1024;
+/// A telex of TeleHash v1 that is read, in bytes: the page says 1400, and switches were seen to send more.
+pub const TELEX: usize = 1500;
+/// A telex that is sent, in bytes: less than the 1400 of the page, so that no reading of it is broken.
+pub const TELEX_SENT: usize = 1399;
+/// Rules of one `.tap`; those beyond are left out.
+pub const TAP_RULES: usize = 32;
+/// Conditions of one rule of a `.tap`; a rule with more is left out.
+pub const TAP_KEYS: usize = 64;
+/// A packet of TeleHash v2, in bytes, both ways: less than 1400.
+pub const PACKET: usize = 1399;
+/// A `start` of TeleHash v2, in bytes of UTF-8; we send 32.
+pub const PACKET_START: usize = 128;
+/// A `tid` of TeleHash v2, in bytes of UTF-8: it must fit into the answer beside all else.
+pub const PACKET_TID: usize = 256;
+/// A contact record, in bytes.
+pub const CONTACT_RECORD: usize = 8 << 10;
+/// Addresses in a contact record.
+pub const CONTACT_ADDRESSES: usize = 16;
+/// Relays in a contact record.
+pub const CONTACT_RELAYS: usize = 8;
