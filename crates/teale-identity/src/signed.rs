@@ -5,6 +5,7 @@
 //! | registration | the 64 ASCII bytes of the node id |
 //! | registration proof | `teale-relay-register-v1:` nonce `:` node id `:` wgPublicKey (or nothing) |
 //! | offer, answer | from `:` to `:` session |
+//! | contact record | `teale-contact-v1:` and the record's fields, one a line ([`ContactRecord::signed_text`]) |
 //! | Noise static key | `teale-noise-static-v1:` and the 32 raw bytes of the X25519 key |
 //!
 //! No string of one row can be read as one of another: a registration is 64 hex digits and nothing else, an offer
@@ -12,11 +13,12 @@
 //!
 //! Signatures are written as 128 lower-case hex digits and read in either case.
 
-use teale_wire::{NodeId, SessionId};
+use teale_wire::{ContactRecord, NodeId, SessionId};
 
 use crate::{Identity, IdentityError, X25519Public, verify, verify::verify_hex};
 
 const REGISTER_PROOF_PREFIX: &str = "teale-relay-register-v1:";
+const CONTACT_PREFIX: &str = "teale-contact-v1:";
 const NOISE_STATIC_PREFIX: &[u8; 22] = b"teale-noise-static-v1:";
 
 /// The hex signature of a registration.
@@ -70,6 +72,23 @@ pub fn verify_offer(
     verify_hex(from, offer_text(from, to, session).as_bytes(), signature_hex)
 }
 
+/// Signs a contact record of this node: its node id, its key and its signature are filled in.
+pub fn sign_contact(identity: &Identity, mut record: ContactRecord) -> ContactRecord {
+    record.node_id = identity.node_id();
+    record.wg_public_key = Some(identity.x25519_public().to_hex());
+    record.signature = hex::encode(identity.sign(contact_text(&record).as_bytes()));
+    record
+}
+
+/// Checks the signature of a contact record. It proves that the node said so once; whether it still holds is for
+/// [`ContactRecord::expires_at`] to say, and who shows it is not proved at all.
+///
+/// # Errors
+/// As [`verify_register`].
+pub fn verify_contact(record: &ContactRecord) -> Result<(), IdentityError> {
+    verify_hex(record.node_id, contact_text(record).as_bytes(), &record.signature)
+}
+
 /// The 64 raw signature bytes of the identity proof inside a Noise handshake.
 pub fn noise_static_signature(identity: &Identity) -> [u8; 64] {
     identity.sign(&noise_static_bytes(&identity.x25519_public()))
@@ -89,6 +108,10 @@ pub fn verify_noise_static(
 
 fn register_proof_text(node: NodeId, nonce: &str, wg_public_key: Option<&str>) -> String {
     format!("{REGISTER_PROOF_PREFIX}{nonce}:{node}:{}", wg_public_key.unwrap_or_default())
+}
+
+fn contact_text(record: &ContactRecord) -> String {
+    format!("{CONTACT_PREFIX}{}", record.signed_text())
 }
 
 fn offer_text(from: NodeId, to: NodeId, session: &SessionId) -> String {

@@ -164,3 +164,35 @@ proptest! {
         prop_assert!(verify(NodeId::from_bytes(node), b"message", &signature).is_err());
     }
 }
+
+#[test]
+fn a_contact_record_is_its_makers_word_and_nobody_elses() {
+    let me = Identity::from_seed([3; 32]);
+    let record = teale_wire::ContactRecord {
+        node_id: NodeId::from_bytes([0; 32]),
+        wg_public_key: None,
+        addresses: vec!["192.0.2.7:11436".parse().unwrap()],
+        relays: vec!["wss://relay.example/ws".to_owned()],
+        issued_at: 1_713_100_000,
+        expires_at: 1_713_103_600,
+        signature: String::new(),
+    };
+    let signed = signed::sign_contact(&me, record);
+    assert_eq!(signed.node_id, me.node_id());
+    assert_eq!(signed::verify_contact(&signed), Ok(()));
+
+    let mut later = signed.clone();
+    later.expires_at += 1;
+    let mut elsewhere = signed.clone();
+    elsewhere.addresses.push("192.0.2.8:1".parse().unwrap());
+    let mut keyless = signed.clone();
+    keyless.wg_public_key = None;
+    let mut foreign = signed.clone();
+    foreign.node_id = Identity::from_seed([4; 32]).node_id();
+    // A relay's URL cannot pass for an address, nor one list's end for the other's beginning.
+    let mut moved = signed.clone();
+    moved.relays.clear();
+    for forged in [later, elsewhere, keyless, foreign, moved] {
+        assert_eq!(signed::verify_contact(&forged), Err(IdentityError::BadSignature), "{forged:?}");
+    }
+}

@@ -61,6 +61,12 @@ pub enum WireError {
     /// A node id is 64 lower-case hex digits.
     #[error("a node id is 64 lower-case hex digits")]
     NodeId,
+    /// A switch of TeleHash is named by IP:PORT, in one spelling.
+    #[error("a switch's name is IP:PORT")]
+    Ipp,
+    /// An end of TeleHash is 40 hex digits.
+    #[error("an end is 40 hex digits")]
+    End,
 }
 
 impl WireError {

@@ -1,4 +1,4 @@
-//! Every message and frame of TealeNet: types, codecs and limits.
+//! Every message and frame of TealeNet and TeleHash: types, codecs and limits.
 //!
 //! The bottom of the stack. This crate turns bytes into checked types and back. It opens no socket, reads no
 //! clock and knows no cryptography: a key or a signature is hex text here, and `teale-identity` gives it meaning.
@@ -8,6 +8,7 @@
 //! - [`ClusterMessage`]: what two nodes say to each other, in either of two [`Dialect`]s.
 //! - [`chat`]: OpenAI's chat completion requests, chunks and answers.
 //! - [`LanCodec`]: cluster messages on a byte stream.
+//! - [`telehash`]: telexes and packets of TeleHash, v1 and v2.
 //! - [`limits`]: every bound, in one table. Sizes are checked before anything is allocated.
 //!
 //! Unknown message types and unknown fields are kept and written out again, never an error.
@@ -26,6 +27,7 @@ mod bounded;
 mod capabilities;
 pub mod chat;
 mod cluster;
+mod contact;
 mod envelope;
 mod error;
 mod lan;
@@ -35,6 +37,7 @@ mod node_id;
 mod peek;
 mod relay;
 mod scan;
+pub mod telehash;
 mod text_id;
 
 pub use apple_date::AppleDate;
@@ -46,6 +49,7 @@ pub use cluster::{
     ModelQueryResponse, ModelTransferCancel, ModelTransferChunk, ModelTransferComplete, ModelTransferRequest,
     NodeQuery, NotBase64, ResumePoint, ThermalLevel,
 };
+pub use contact::ContactRecord;
 pub use error::{Fault, WireError};
 pub use lan::LanCodec;
 pub use model_name::model_matches;
