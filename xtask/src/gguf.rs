@@ -27,6 +27,35 @@ pub enum Value {
     I32s(Vec<i32>),
 }
 
+/// How a tensor's values are written.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Packing {
+    /// Type 0: as they are.
+    #[default]
+    F32,
+    /// Type 8: blocks of 32 bytes and a 16-bit scale. The first dimension must be a multiple of 32.
+    Q8_0,
+}
+
+/// Values in one block of [`Packing::Q8_0`].
+const BLOCK: usize = 32;
+
+impl Packing {
+    fn number(self) -> u32 {
+        match self {
+            Self::F32 => 0,
+            Self::Q8_0 => 8,
+        }
+    }
+
+    fn bytes(self, values: usize) -> usize {
+        match self {
+            Self::F32 => values * 4,
+            Self::Q8_0 => values / BLOCK * (BLOCK + 2),
+        }
+    }
+}
+
 /// A tensor of 32-bit floats.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Tensor {
@@ -36,6 +65,8 @@ pub struct Tensor {
     pub shape: Vec<u64>,
     /// Its values in that order.
     pub data: Vec<f32>,
+    /// How they are written.
+    pub packing: Packing,
 }
 
 /// A whole file.
@@ -67,17 +98,41 @@ impl File {
             for size in &tensor.shape {
                 out.extend_from_slice(&size.to_le_bytes());
             }
-            out.extend_from_slice(&0_u32.to_le_bytes()); // ggml's type number of F32
+            out.extend_from_slice(&tensor.packing.number().to_le_bytes());
             put_len(&mut out, offset);
-            offset = (offset + tensor.data.len() * 4).next_multiple_of(ALIGNMENT);
+            offset = (offset + tensor.packing.bytes(tensor.data.len())).next_multiple_of(ALIGNMENT);
         }
         for tensor in &self.tensors {
             pad(&mut out);
-            out.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes()));
+            match tensor.packing {
+                Packing::F32 => out.extend(tensor.data.iter().flat_map(|value| value.to_le_bytes())),
+                Packing::Q8_0 => tensor.data.chunks(BLOCK).for_each(|block| put_q8_0(&mut out, block)),
+            }
         }
         pad(&mut out);
         out
     }
+}
+
+/// One block: the scale as a 16-bit float, then each value as a multiple of it.
+fn put_q8_0(out: &mut Vec<u8>, block: &[f32]) {
+    let largest = block.iter().fold(0.0_f32, |largest, value| largest.max(value.abs()));
+    let (half, scale) = to_half(largest / 127.0);
+    out.extend_from_slice(&half.to_le_bytes());
+    let whole =
+        |value: &f32| if scale == 0.0 { 0 } else { (value / scale).round().clamp(-127.0, 127.0) as i8 };
+    out.extend(block.iter().map(|value| whole(value).to_le_bytes()[0]));
+}
+
+/// A small positive number as a 16-bit float, cut rather than rounded, and what that is worth. Below 2^-14 it is 0.
+fn to_half(number: f32) -> (u16, f32) {
+    let bits = number.to_bits();
+    let exponent = (bits >> 23) as i32 - 112;
+    if !(1..31).contains(&exponent) {
+        return (0, 0.0);
+    }
+    let half = (exponent as u32) << 10 | (bits >> 13 & 0x3ff);
+    (half as u16, f32::from_bits(bits >> 13 << 13))
 }
 
 fn pad(out: &mut Vec<u8>) {

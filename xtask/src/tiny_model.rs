@@ -10,7 +10,7 @@
 
 use std::path::PathBuf;
 
-use crate::gguf::{File, Tensor, Value};
+use crate::gguf::{File, Packing, Tensor, Value};
 
 /// Tokens 0, 1, 2: unknown, begin, end.
 const SPECIALS: [&str; 3] = ["<unk>", "<s>", "</s>"];
@@ -49,17 +49,38 @@ pub struct Options {
     pub seed: u64,
     /// Whether the model ever ends its turn; benches want one that does not.
     pub ends: bool,
+    /// Whether the matrices are written as Q8_0, as models in use are; width and feed-forward part are then multiples
+    /// of 32.
+    pub quantised: bool,
 }
 
 impl Options {
     /// The committed test model, about half a megabyte.
     pub fn tiny() -> Self {
-        Self { width: 64, layers: 2, heads: 4, feed_forward: 128, context: 2048, seed: 11, ends: true }
+        Self {
+            width: 64,
+            layers: 2,
+            heads: 4,
+            feed_forward: 128,
+            context: 2048,
+            seed: 11,
+            ends: true,
+            quantised: false,
+        }
     }
 
     /// A model that keeps one core busy for less than a millisecond per token, for benches. It never stops by itself.
     pub fn bench() -> Self {
-        Self { width: 192, layers: 4, heads: 3, feed_forward: 512, context: 2048, seed: 11, ends: false }
+        Self {
+            width: 192,
+            layers: 4,
+            heads: 3,
+            feed_forward: 512,
+            context: 2048,
+            seed: 11,
+            ends: false,
+            quantised: false,
+        }
     }
 }
 
@@ -109,7 +130,11 @@ pub fn write(options: &Options) -> Vec<u8> {
 
 /// The model before it is written, for tests that break it first.
 pub fn file(options: &Options) -> File {
-    File { metadata: metadata(options), tensors: tensors(options) }
+    let mut tensors = tensors(options);
+    for tensor in tensors.iter_mut().filter(|tensor| options.quantised && tensor.shape.len() == 2) {
+        tensor.packing = Packing::Q8_0;
+    }
+    File { metadata: metadata(options), tensors }
 }
 
 fn metadata(options: &Options) -> Vec<(String, Value)> {
@@ -118,7 +143,7 @@ fn metadata(options: &Options) -> Vec<(String, Value)> {
     let pairs = [
         ("general.architecture", text("llama")),
         ("general.name", text("teale tiny test model")),
-        ("general.file_type", Value::U32(0)),
+        ("general.file_type", Value::U32(if options.quantised { 7 } else { 0 })),
         ("llama.context_length", Value::U32(options.context)),
         ("llama.embedding_length", number(options.width)),
         ("llama.block_count", number(options.layers)),
@@ -195,7 +220,12 @@ fn tensors(options: &Options) -> Vec<Tensor> {
 }
 
 fn tensor(name: &str, shape: &[usize], data: Vec<f32>) -> Tensor {
-    Tensor { name: name.to_owned(), shape: shape.iter().map(|size| *size as u64).collect(), data }
+    Tensor {
+        name: name.to_owned(),
+        shape: shape.iter().map(|size| *size as u64).collect(),
+        data,
+        packing: Packing::F32,
+    }
 }
 
 /// Silences the rows of a layer's output that would write over the class dimensions.
