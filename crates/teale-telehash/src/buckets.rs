@@ -1,0 +1,168 @@
+//! Who is kept for the DHT: at most so many switches per distance, the old and living ones first (Kademlia §2.2).
+
+use teale_wire::telehash::{End, Ipp};
+
+use crate::hash::end_of_switch;
+
+/// Switches in one bucket.
+pub(crate) const BUCKET: usize = 20;
+
+/// One switch in a bucket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Entry {
+    pub(crate) ipp: Ipp,
+    pub(crate) end: End,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Offer {
+    /// It is in now.
+    Added,
+    /// It was in already; it is the youngest now.
+    Known,
+    /// The bucket is full: this is its oldest one. If that is dead, [`Buckets::replace`] it.
+    Full(Ipp),
+    /// It is this switch itself.
+    Own,
+}
+
+/// Switches by their distance from one's own end: 160 buckets, in each the one heard longest ago first.
+#[derive(Debug, Default)]
+pub(crate) struct Buckets {
+    own: Option<End>,
+    buckets: Vec<Vec<Entry>>,
+    len: usize,
+}
+
+impl Buckets {
+    /// Empty, around an end.
+    pub(crate) fn new(own: End) -> Self {
+        Self { own: Some(own), buckets: Vec::new(), len: 0 }
+    }
+
+    /// Switches in all buckets.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
+
+    fn index(&self, end: End) -> Option<usize> {
+        self.own?.bucket(end).map(usize::from)
+    }
+
+    /// Whether a new one with this end would find room.
+    pub(crate) fn wants(&self, end: End) -> bool {
+        self.index(end)
+            .is_some_and(|index| self.buckets.get(index).is_none_or(|bucket| bucket.len() < BUCKET))
+    }
+
+    /// Whether it is in.
+    pub(crate) fn contains(&self, ipp: Ipp) -> bool {
+        let bucket = self.index(end_of_switch(ipp)).and_then(|index| self.buckets.get(index));
+        bucket.is_some_and(|bucket| bucket.iter().any(|entry| entry.ipp == ipp))
+    }
+
+    /// A living switch was heard.
+    pub(crate) fn offer(&mut self, ipp: Ipp) -> Offer {
+        let end = end_of_switch(ipp);
+        let Some(index) = self.index(end) else { return Offer::Own };
+        if self.buckets.len() <= index {
+            self.buckets.resize_with(index + 1, Vec::new);
+        }
+        let bucket = &mut self.buckets[index];
+        if let Some(at) = bucket.iter().position(|entry| entry.ipp == ipp) {
+            let entry = bucket.remove(at);
+            bucket.push(entry);
+            return Offer::Known;
+        }
+        match bucket.first() {
+            Some(oldest) if bucket.len() >= BUCKET => Offer::Full(oldest.ipp),
+            _ => {
+                bucket.push(Entry { ipp, end });
+                self.len += 1;
+                Offer::Added
+            }
+        }
+    }
+
+    /// A switch is gone; whether it was in.
+    pub(crate) fn remove(&mut self, ipp: Ipp) -> bool {
+        let Some(index) = self.index(end_of_switch(ipp)) else { return false };
+        let Some(bucket) = self.buckets.get_mut(index) else { return false };
+        let before = bucket.len();
+        bucket.retain(|entry| entry.ipp != ipp);
+        self.len -= before - bucket.len();
+        before != bucket.len()
+    }
+
+    /// Puts a new one in the place of a dead one.
+    pub(crate) fn replace(&mut self, dead: Ipp, new: Ipp) -> Offer {
+        self.remove(dead);
+        self.offer(new)
+    }
+
+    /// All of them, the far buckets last.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.buckets.iter().flatten()
+    }
+
+    /// The nearest to an end among those that `fit`, nearest first, at most `count`.
+    pub(crate) fn nearest(&self, end: End, count: usize, fit: impl Fn(&Entry) -> bool) -> Vec<Entry> {
+        let mut nearest: Vec<Entry> = Vec::with_capacity(count + 1);
+        for entry in self.iter() {
+            let distance = entry.end.distance(end);
+            let full = nearest.len() >= count;
+            if full && nearest.last().is_some_and(|last| last.end.distance(end) <= distance) || !fit(entry) {
+                continue;
+            }
+            let at = nearest.partition_point(|other| other.end.distance(end) < distance);
+            nearest.insert(at, *entry);
+            nearest.truncate(count);
+        }
+        nearest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::hash::end_of;
+
+    fn ipp(n: u16) -> Ipp {
+        Ipp::parse(&format!("10.{}.{}.1:{}", n >> 8, n & 255, 1000 + n)).unwrap()
+    }
+
+    #[test]
+    fn a_full_bucket_keeps_its_old_ones() {
+        let mut buckets = Buckets::new(end_of("own"));
+        let far: Vec<Ipp> =
+            (0..200).map(ipp).filter(|ipp| buckets.index(end_of_switch(*ipp)) == Some(159)).collect();
+        for ipp in &far[..BUCKET] {
+            assert_eq!(buckets.offer(*ipp), Offer::Added);
+        }
+        assert_eq!(buckets.offer(far[BUCKET]), Offer::Full(far[0]));
+        assert_eq!(buckets.offer(far[0]), Offer::Known);
+        assert_eq!(buckets.offer(far[BUCKET]), Offer::Full(far[1]));
+        assert_eq!(buckets.replace(far[1], far[BUCKET]), Offer::Added);
+        assert!(buckets.contains(far[BUCKET]) && !buckets.contains(far[1]));
+        assert_eq!(buckets.len(), BUCKET);
+    }
+
+    proptest! {
+        #[test]
+        fn the_nearest_are_the_nearest(numbers in prop::collection::btree_set(0u16..500, 0..60), count in 0usize..8) {
+            let mut buckets = Buckets::new(end_of("own"));
+            for n in &numbers {
+                buckets.offer(ipp(*n));
+            }
+            let target = end_of("target");
+            let mut all: Vec<Entry> = buckets.iter().copied().collect();
+            prop_assert_eq!(all.len(), buckets.len());
+            all.sort_by_key(|entry| entry.end.distance(target));
+            all.truncate(count);
+            prop_assert_eq!(buckets.nearest(target, count, |_| true), all);
+        }
+    }
+}
