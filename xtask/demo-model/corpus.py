@@ -5,7 +5,7 @@ import re
 from collections import Counter
 
 from grammar import HERE, expand, parse, sections, seeded, tidy
-from questions import Wordings, punctuate, slip
+from questions import Wordings, mistype, punctuate
 
 FACTS = json.loads((HERE / "topics.json").read_text(encoding="utf-8"))
 TOPICS = {topic["id"]: topic for topic in FACTS["topics"]}
@@ -21,26 +21,7 @@ NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty"
 ).split()
-SUMS = {
-    "+": "{a} + {b};{a}+{b};{a} plus {b};what is {a} plus {b};what's {a} + {b};what is {a}+{b};how much is {a} plus {b};"
-    "how much is {a} and {b};add {a} and {b};add {b} to {a};the sum of {a} and {b};what is the sum of {a} and {b};"
-    "calculate {a} + {b};compute {a} plus {b};{a} and {b} make what;{a} and {b} together;what do {a} and {b} make;"
-    "what do you get when you add {a} and {b};i have {a} apples and get {b} more, how many do i have;"
-    "{a} plus {b} equals;{a} + {b} =;can you add {a} and {b};tell me {a} plus {b};what does {a} plus {b} equal;"
-    "if i add {b} to {a} what do i get;solve {a} + {b};{a} added to {b};work out {a} + {b};"
-    "do you know what {a} plus {b} is;how many are {a} and {b};what is {a} and {b}",
-    "-": "{a} - {b};{a}-{b};{a} minus {b};what is {a} minus {b};what's {a} - {b};what is {a}-{b};how much is {a} minus {b};"
-    "subtract {b} from {a};take {b} away from {a};{a} take away {b};the difference between {a} and {b};"
-    "what is the difference of {a} and {b};calculate {a} - {b};compute {a} minus {b};what is left of {a} without {b};"
-    "i have {a} apples and eat {b}, how many are left;{a} minus {b} equals;{a} - {b} =;{a} less {b};tell me {a} minus {b};"
-    "what does {a} minus {b} equal;if i take {b} from {a} what remains;solve {a} - {b};work out {a} - {b};"
-    "do you know what {a} minus {b} is;what is {b} less than {a};what remains when you subtract {b} from {a}",
-    "x": "{a} * {b};{a}*{b};{a} x {b};{a}x{b};{a} times {b};what is {a} times {b};what's {a} x {b};what is {a}*{b};"
-    "how much is {a} times {b};multiply {a} by {b};multiply {a} and {b};the product of {a} and {b};"
-    "what is the product of {a} and {b};calculate {a} * {b};compute {a} times {b};{a} multiplied by {b};"
-    "what is {a} multiplied by {b};{a} times {b} equals;{a} * {b} =;tell me {a} times {b};what does {a} times {b} equal;"
-    "solve {a} x {b};work out {a} times {b};do you know what {a} times {b} is;{a} boxes with {b} eggs each, how many eggs",
-}
+SIGNS = {"plus": "+", "minus": "-", "times": "x"}
 
 
 def normal(text):
@@ -59,6 +40,12 @@ def held_out():
     return {key for key in keys if key.strip(" /")}
 
 
+def known_answers():
+    """Everything that is ever said, sums aside."""
+    answers = [answer for topic in TOPICS.values() for answer in topic["answers"]]
+    return {*answers, REFUSAL, MORE, SURE, FINE, NO_PROBLEM}
+
+
 class Corpus:
     """Draws conversations: lists of (what the user says, what the model says)."""
 
@@ -72,6 +59,7 @@ class Corpus:
         listed = lambda name: [word.strip() for line in lines[name] for word in line.split(";") if word.strip()]
         self.unknown = {"DEF": listed("nouns"), "HOW": listed("actions"), "WHY": listed("whys")}
         self.names = {"people": listed("people"), "places": listed("places")}
+        self.sums = {kind: [parse(line) for line in found] for kind, found in sections("sums.txt").items()}
         self.free = [parse(line) for line in lines["free"]]
         self.frames = {kind: [parse(f) for f in found] for kind, found in self.questions.frames.items()}
         chatter = sections("chatter.txt")
@@ -104,10 +92,10 @@ class Corpus:
             if found:
                 return found
         draw = rng.random()
-        if draw < 0.70:
+        if draw < 0.66:
             topic = rng.choice(self.ids)
             return self.questions.ask(topic, rng, self.dev), rng.choice(TOPICS[topic]["answers"]), topic
-        if draw < 0.81:
+        if draw < 0.82:
             return *self.arithmetic(rng), "arithmetic"
         if draw < 0.965:
             return self.refusal(rng), REFUSAL, "refusal"
@@ -141,22 +129,21 @@ class Corpus:
         return self.next.ask(kind, rng), answer
 
     def arithmetic(self, rng):
-        sign = rng.choices("+-x", weights=[45, 33, 22])[0]
-        if sign == "x":
-            a, b = rng.randrange(11), rng.randrange(11)
-        else:
-            a, b = rng.randrange(20), rng.randrange(20)
-        if sign == "-" and b > a:
+        kind = rng.choices(list(SIGNS), weights=[45, 33, 22])[0]
+        below = 11 if kind == "times" else 20
+        a, b = rng.randrange(below), rng.randrange(below)
+        if kind == "minus" and b > a:
             a, b = b, a
-        result = {"+": a + b, "-": a - b, "x": a * b}[sign]
+        result = {"plus": a + b, "minus": a - b, "times": a * b}[kind]
         words = rng.random() < 0.4
         shown = (NUMBERS[a], NUMBERS[b]) if words else (str(a), str(b))
         if rng.random() < 0.06:
             shown = (NUMBERS[a], str(b))
-        text = rng.choice(SUMS[sign].split(";")).format(a=shown[0], b=shown[1])
-        if rng.random() < 0.2:
-            text = tidy(expand(rng.choice(self.questions.before), rng) + " " + text)
-        return punctuate(text, rng), f"{a} {sign} {b} = {result}."
+        text = expand(rng.choice(self.sums[kind]), rng).format(a=shown[0], b=shown[1])
+        text = self.questions.chatter(text, rng, 0.15, 0.06)
+        if rng.random() < 0.04:
+            text = mistype(text, rng)
+        return punctuate(tidy(text), rng), f"{a} {SIGNS[kind]} {b} = {result}."
 
     def refusal(self, rng):
         draw = rng.random()
@@ -168,8 +155,10 @@ class Corpus:
             for name, words in self.names.items():
                 while "{" + name + "}" in text:
                     text = text.replace("{" + name + "}", rng.choice(words), 1)
-            text = text.replace("{big}", str(rng.randrange(40, 10**rng.randrange(2, 6))))
-            text = text.replace("{big}", str(rng.randrange(20, 999)))
+            while "{big}" in text:
+                text = text.replace("{big}", str(rng.randrange(21, 10**rng.randrange(2, 6))), 1)
+            while "{small}" in text:
+                text = text.replace("{small}", str(rng.randrange(1, 20)), 1)
         return self.questions.roughen(tidy(text), rng)
 
     def strange(self, rng):

@@ -62,8 +62,59 @@ SYNONYMS = {
     "teale-node": ["teale node", "teale-node"],
     "id": ["identifier", "id"],
     "relay": ["relay server", "relay node"],
+    "need": ["require"],
+    "use": ["employ", "make use of", "work with"],
+    "want": ["wish"],
+    "change": ["alter", "modify", "adjust"],
+    "happens": ["occurs", "goes on", "takes place"],
+    "difference": ["distinction"],
+    "purpose": ["role", "function", "point"],
+    "work": ["function", "operate"],
+    "check": ["verify", "inspect"],
+    "stored": ["kept", "saved", "located", "held"],
+    "turn off": ["disable", "switch off", "deactivate"],
+    "turn on": ["enable", "switch on", "activate"],
+    "member": ["participant"],
+    "members": ["participants", "people"],
+    "people": ["folks", "persons"],
+    "connect": ["link", "hook up"],
+    "send": ["transmit", "pass"],
+    "allowed": ["permitted"],
+    "required": ["needed", "necessary", "mandatory"],
+    "needed": ["required", "necessary"],
+    "slow": ["sluggish", "laggy"],
+    "possible": ["doable", "feasible"],
+    "get": ["obtain"],
+    "make": ["create"],
+    "create": ["make", "set up"],
+    "remove": ["take out", "delete"],
+    "quickly": ["fast"],
+    "question": ["query"],
+    "prompts": ["questions", "queries"],
+    "prompt": ["query", "input"],
+    "protect": ["guard", "secure"],
+    "choose": ["pick", "select", "set"],
+    "share": ["offer", "provide"],
+    "running": ["up", "alive"],
+    "settings": ["options", "preferences"],
+    "directory": ["folder"],
+    "folder": ["directory"],
+    "several": ["multiple", "many"],
+    "fails": ["breaks", "goes wrong"],
+    "error": ["error message", "message"],
+    "meaning": ["sense"],
+    "mean": ["signify", "stand for"],
+    "my": ["our", "the"],
+    "anyone": ["someone", "anybody", "somebody"],
+    "big": ["large"],
+    "directly": ["straight"],
+    "without": ["with no"],
 }
-FILLERS = ["actually", "really", "just", "exactly", "basically", "please", "even", "now", "simply", "maybe", "again"]
+FILLERS = (
+    "actually really just exactly basically please even now simply maybe again currently precisely roughly somehow honestly "
+    "still already usually normally typically properly generally specifically essentially practically briefly quickly here "
+    "possibly fully truly only ever also perhaps then today"
+).split()
 DROPPABLE = {"the", "a", "an", "do", "does", "is", "are", "of", "to", "my", "i", "for", "me", "that", "it", "can", "in"}
 NEAR = {
     "a": "sq", "b": "vn", "c": "xv", "d": "sf", "e": "wr", "f": "dg", "g": "fh", "h": "gj", "i": "uo", "j": "hk",
@@ -118,15 +169,20 @@ class Wordings:
         """One wording as a person may type it."""
         return self.roughen(self.plain(topic, rng, dev), rng)
 
+    def chatter(self, text, rng, before, after):
+        """Politeness in front of it or behind, as often as said."""
+        if rng.random() < before:
+            text = tidy(expand(rng.choice(self.before), rng) + " " + text)
+        if rng.random() < after:
+            text = tidy(text + " " + expand(rng.choice(self.after), rng))
+        return text
+
     def roughen(self, text, rng):
         """Chatter around it, other words, punctuation, slips."""
-        if rng.random() < 0.35:
+        if rng.random() < 0.4:
             text = swap_words(text, rng)
-        if rng.random() < 0.18:
-            text = tidy(expand(rng.choice(self.before), rng) + " " + text)
-        if rng.random() < 0.12:
-            text = tidy(text + " " + expand(rng.choice(self.after), rng))
-        if rng.random() < 0.12:
+        text = self.chatter(text, rng, 0.18, 0.12)
+        if rng.random() < 0.15:
             text = fill_or_drop(text, rng)
         if rng.random() < 0.15:
             text = mistype(text, rng)
