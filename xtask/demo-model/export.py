@@ -31,6 +31,11 @@ def kinds(tokenizer):
     return control + [KIND.BYTE] * 256 + [KIND.NORMAL] * rest
 
 
+def neighbours(matrix):
+    """The rows of each head in llama.cpp's order: it turns neighbours, we turn the like of both halves."""
+    return matrix.view(HEADS, 2, -1, WIDTH).transpose(1, 2).reshape(matrix.shape)
+
+
 def matrices(state):
     """Name and data of every tensor; llama.cpp wants what we keep joined apart."""
     yield "token_embd.weight", state["token_embd.weight"]
@@ -38,6 +43,7 @@ def matrices(state):
     for layer in range(LAYERS):
         part = lambda name: state[f"layers.{layer}.{name}.weight"]
         q, k, v = part("attn_qkv").chunk(3)
+        q, k = neighbours(q), neighbours(k)
         gate, up = part("ffn_gate_up").chunk(2)
         named = {
             "attn_norm": part("attn_norm"), "attn_q": q, "attn_k": k, "attn_v": v, "attn_output": part("attn_output"),

@@ -13,18 +13,20 @@ import torch.nn.functional as F
 from torch import multiprocessing
 
 import tokenizer as tk
-from corpus import TOPICS, Corpus, held_out, normal, seeded
+from corpus import TOPICS, Corpus, held_out, known_answers, normal, seeded
 from model import CONTEXT, Model, Muon
 
 SEED = 20
 PROCESSES = 2
-STEPS = 4000
-ROWS, LENGTH = 8, 256
+STEPS = 4500
+ROWS, LENGTH = 16, 128
+# Conversations to choose from when a row is filled.
+WAITING = 24
 # Every so many steps a process takes two rows of the whole context instead.
-LONG_EVERY = 16
+LONG_EVERY = 24
 RATE_MATRIX, RATE_OTHER = 0.02, 0.004
 WARM_UP, DECAY_FROM = 0.02, 0.35
-LOOK_EVERY = 100
+LOOK_EVERY = 250
 DEV_SIZE = 400
 
 
@@ -42,21 +44,43 @@ def make_tokenizer(folder):
     return tk.Tokenizer(json.loads(path.read_text(encoding="utf-8")))
 
 
+def telling(tokenizer):
+    """How many tokens of each known answer it takes to tell it from all others."""
+    answers = {answer: [*tokenizer.encode(answer), tk.END] for answer in known_answers()}
+    shared = lambda one, two: next((i for i, (a, b) in enumerate(zip(one, two)) if a != b), 0)
+    return {
+        answer: 1 + max(shared(tokens, other) for other in answers.values() if other is not tokens)
+        for answer, tokens in answers.items()
+    }
+
+
 class Stream:
-    """An endless row of tokens with a mark on each that is to be learnt."""
+    """Rows of whole conversations, with a mark on each token that is to be learnt."""
 
     def __init__(self, tokenizer, *seed):
         self.tokenizer, self.corpus, self.rng = tokenizer, Corpus(), seeded(SEED, *seed)
-        self.tokens, self.marks = [], []
+        self.telling = telling(tokenizer)
+        self.waiting = []
         self.seen = set()
 
     def take(self, rows, length):
-        need = rows * (length + 1)
-        while len(self.tokens) < need:
-            self._add(long=length > LENGTH)
-        batch = torch.tensor([self.tokens[:need], self.marks[:need]]).view(2, rows, length + 1)
-        del self.tokens[:need], self.marks[:need]
-        return batch[0], batch[1].bool()
+        """So many rows of this length and one: tokens, and which of them are to be learnt."""
+        batch = torch.tensor([self._row(length + 1) for _ in range(rows)])
+        return batch[:, 0], batch[:, 1].bool()
+
+    def _row(self, length):
+        """Conversations as they fit; what is left over is filled up and not learnt."""
+        tokens, marks = [], []
+        while True:
+            while len(self.waiting) < WAITING:
+                self._add(long=length > LENGTH + 1)
+            room = length - len(tokens)
+            place = next((place for place, (said, _) in enumerate(self.waiting) if len(said) <= room), None)
+            if place is None and tokens:
+                return tokens + [tk.END] * room, marks + [0] * room
+            said, learnt = self.waiting.pop(place or 0)
+            tokens += said[:room]
+            marks += learnt[:room]
 
     def _add(self, long):
         rng = self.rng
@@ -65,15 +89,18 @@ class Stream:
             turns = rng.randrange(6, 18)
         system, said, _ = self.corpus.conversation(rng, turns)
         self.seen.add(" / ".join(normal(user) for user, _ in said))
-        cut = rng.randrange(4, 12) if rng.random() < 0.7 else None
+        # What matters most is which answer it is: most are seen only as far as they differ, and a little further.
+        telling = self.telling.get(said[-1][1])
+        cut = telling + rng.randrange(1, 5) if telling and rng.random() < 0.8 else None
+        tokens, marks = [], []
         for place, (user, answer) in enumerate(said):
             prompt = self.tokenizer.prompt(system if place == 0 else None, [(user, None)])
             if place:
                 prompt = prompt[1:]
-            # What matters most is which answer it is: most are seen only as far as they differ.
             reply = [*self.tokenizer.encode(answer), tk.END][: cut if place == len(said) - 1 else None]
-            self.tokens += prompt + reply
-            self.marks += [0] * len(prompt) + [1] * len(reply)
+            tokens += prompt + reply
+            marks += [0] * len(prompt) + [1] * len(reply)
+        self.waiting.append((tokens, marks))
 
 
 def rate(progress, earlier):
