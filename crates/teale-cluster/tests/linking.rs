@@ -3,7 +3,6 @@
 mod world;
 
 use teale_cluster::{AskError, CloseReason, ClusterEvent, Input, LinkId, LinkPath, bounds, passcode_hash};
-use teale_relay_client::Security;
 use world::{MODEL, World, ms, node, record_of, request, secs, whole};
 
 fn wire_kinds(world: &World) -> Vec<(usize, String)> {
@@ -412,7 +411,7 @@ fn whoever_waited_for_a_link_that_died_takes_the_one_that_had_retired() {
         link,
         peer: node(2),
         path: LinkPath::Relay,
-        security: Security::Plaintext,
+        security: world::SEALED,
         initiator,
     };
     // Ours is not answered yet when theirs introduces itself and retires: our id is the smaller one.

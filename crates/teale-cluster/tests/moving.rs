@@ -6,7 +6,9 @@ mod world;
 use teale_cluster::{AskError, AskId, CloseReason, ClusterEvent, Input, LinkPath, bounds};
 use teale_relay_client::Security;
 use teale_wire::ErrorCode;
-use world::{MODEL, World, ms, node, request, secs, whole};
+use world::{
+    MODEL, World, ask_text, asked, chunk_text, hello_text, ms, node, request, resume_text, secs, whole,
+};
 
 /// Two nodes that share a LAN and a relay: the asker, the provider.
 fn pair(slots: usize) -> (World, usize, usize) {
@@ -49,54 +51,6 @@ fn nothing_is_left(world: &World) {
         assert_eq!((status.slots_busy, status.queued, status.detached), (0, 0, 0));
         assert!(node.core.is_idle() && node.core.peers().iter().all(|peer| peer.in_flight == 0));
     }
-}
-
-#[test]
-fn nodes_on_a_lan_link_at_once_and_keep_one_link() {
-    let mut world = World::new();
-    let nodes: Vec<_> = (0..5).map(|_| world.provider(1)).collect();
-    for a in 0..5 {
-        for b in 0..a {
-            world.meet(a, b);
-        }
-    }
-    world.run_for(secs(3));
-    for index in nodes {
-        assert_eq!(world.links(index).len(), 4);
-        for peer in world.nodes[index].core.peers() {
-            assert_eq!((peer.path, peer.healthy), (Some(LinkPath::Lan), true));
-            assert_eq!((peer.paths, peer.models), (vec![LinkPath::Lan], vec![MODEL.to_owned()]));
-        }
-    }
-    world.run_for(secs(1000));
-    assert!((0..5).all(|index| world.links(index).len() == 4), "they stay while nobody asks");
-}
-
-#[test]
-fn a_lan_link_takes_over_from_a_relayed_one() {
-    let mut world = World::new();
-    let (asker, provider) = (world.consumer(), world.provider(1));
-    world.discover();
-    world.ask(asker, request("1"));
-    world.run_for(secs(1));
-    assert_eq!(paths(&world, asker), [LinkPath::Relay]);
-    world.meet(asker, provider);
-    world.run_for(secs(5));
-    assert_eq!(paths(&world, asker), [LinkPath::Lan]);
-    assert_eq!(world.nodes[asker].closed.last().unwrap().1, CloseReason::Duplicate);
-    let peer = &world.nodes[asker].core.peers()[0];
-    assert_eq!((peer.path, &*peer.paths), (Some(LinkPath::Lan), &[LinkPath::Lan, LinkPath::Relay][..]));
-}
-
-#[test]
-fn of_two_lan_links_opened_at_once_the_smaller_node_s_stays() {
-    let mut world = World::new();
-    let (a, b) = (world.provider(1), world.provider(1));
-    let (ours, _) = world.link_by(a, b, LinkPath::Lan);
-    world.link_by(b, a, LinkPath::Lan);
-    world.run_for(secs(10));
-    assert_eq!(world.links(a), [ours]);
-    assert_eq!(world.links(b).len(), 1);
 }
 
 #[test]
@@ -333,40 +287,17 @@ fn a_lan_peer_with_another_passcode_is_tried_less_and_less_often() {
     assert!(world.links(a).is_empty());
 }
 
-fn hello(resumable: bool) -> String {
-    let says = if resumable { r#","resumable":true"# } else { "" };
-    let hardware = serde_json::to_string(&world::hardware()).unwrap();
-    format!(
-        r#"{{"hello":{{"deviceInfo":{{"id":"x","name":"x","hardware":{hardware},"registeredAt":1,"lastSeenAt":1,"isCurrentDevice":true,"loadedModels":[]}},"protocolVersion":1,"clusterPasscodeHash":null,"loadedModels":["{MODEL}"],"ownerUserID":null{says}}}}}"#
-    )
-}
-
-fn chunk(id: &str, text: &str, seq: Option<u64>) -> String {
-    let seq = seq.map(|seq| format!(r#","seq":{seq}"#)).unwrap_or_default();
-    format!(
-        r#"{{"inferenceChunk":{{"requestID":"{id}","chunk":{{"id":"c","object":"o","created":1,"model":"m","choices":[{{"index":0,"delta":{{"content":"{text}"}},"finish_reason":null}}]}}{seq}}}}}"#
-    )
-}
-
-/// The last request's id on a link, and whether it said that it may be resumed.
-fn asked(said: &[String]) -> (String, bool) {
-    let text = said.iter().rfind(|text| text.contains("inferenceRequest")).unwrap();
-    let json: serde_json::Value = serde_json::from_str(text).unwrap();
-    let request = &json["inferenceRequest"];
-    (request["requestID"].as_str().unwrap().to_owned(), request["resumable"] == true)
-}
-
 #[test]
 fn a_deployed_provider_is_asked_and_lost_as_ever() {
     let mut world = World::new();
     let me = world.consumer();
     let link = world.stranger(me, node(50));
-    world.say(me, link, &hello(false));
+    world.say(me, link, &hello_text(false));
     let ask = world.ask(me, request("5"));
     let (id, resumable) = asked(&world.take(me, link));
     assert!(!resumable);
-    world.say(me, link, &chunk(&id, "a", None));
-    world.say(me, link, &chunk(&id, "b", None));
+    world.say(me, link, &chunk_text(&id, "a", None));
+    world.say(me, link, &chunk_text(&id, "b", None));
     assert!(!world.take(me, link).iter().any(|text| text.contains("inferenceAck")));
     assert_eq!(world.answer(me, ask).text(), "ab");
     world.input(me, Input::LinkDown { link, reason: "cut".into() });
@@ -374,128 +305,22 @@ fn a_deployed_provider_is_asked_and_lost_as_ever() {
 }
 
 #[test]
-fn an_answer_is_acknowledged_now_and_then_and_at_its_end() {
-    let mut world = World::new();
-    let me = world.consumer();
-    let link = world.stranger(me, node(50));
-    world.say(me, link, &hello(true));
-    let ask = world.ask(me, request("5"));
-    let (id, resumable) = asked(&world.take(me, link));
-    assert!(resumable);
-    for seq in 0..bounds::ACK_EVERY {
-        assert!(world.take(me, link).is_empty());
-        world.say(me, link, &chunk(&id, "a", Some(seq)));
-    }
-    let ack = |received: u64| format!(r#"{{"inferenceAck":{{"requestID":"{id}","received":{received}}}}}"#);
-    assert_eq!(world.take(me, link), [ack(bounds::ACK_EVERY)]);
-    world.say(me, link, &chunk(&id, "again", Some(3)));
-    let end = format!(
-        r#"{{"inferenceComplete":{{"requestID":"{id}","tokensOut":32,"seq":{}}}}}"#,
-        bounds::ACK_EVERY
-    );
-    world.say(me, link, &end);
-    assert_eq!(world.take(me, link), [ack(bounds::ACK_EVERY + 1)]);
-    let answer = world.answer(me, ask);
-    assert_eq!((answer.text(), answer.end.clone()), ("a".repeat(32), Some(Ok(()))));
-}
-
-#[test]
-fn a_gap_ends_the_link_and_not_the_answer() {
-    let mut world = World::new();
-    let me = world.consumer();
-    let link = world.stranger(me, node(50));
-    world.say(me, link, &hello(true));
-    let ask = world.ask(me, request("5"));
-    let (id, _) = asked(&world.take(me, link));
-    world.say(me, link, &chunk(&id, "a", Some(0)));
-    world.say(me, link, &chunk(&id, "c", Some(2)));
-    assert_eq!(world.nodes[me].closed, [(link, CloseReason::Gap)]);
-    assert_eq!(world.answer(me, ask).ends, 0);
-    let next = world.stranger(me, node(50));
-    world.say(me, next, &hello(true));
-    let said = world.take(me, next);
-    let resume = format!(r#"{{"inferenceResume":{{"requestID":"{id}","received":1,"attempt":1}}}}"#);
-    assert!(said.contains(&resume), "{said:?}");
-    world.say(me, next, &chunk(&id, "b", Some(1)));
-    world.say(me, next, &format!(r#"{{"inferenceComplete":{{"requestID":"{id}","seq":2}}}}"#));
-    assert_eq!(
-        (world.answer(me, ask).text(), world.answer(me, ask).end.clone()),
-        ("ab".into(), Some(Ok(())))
-    );
-}
-
-#[test]
 fn a_provider_that_never_gets_further_is_given_up() {
     let mut world = World::new();
     let me = world.consumer();
     let mut link = world.stranger(me, node(50));
-    world.say(me, link, &hello(true));
+    world.say(me, link, &hello_text(true));
     let ask = world.ask(me, request("5"));
     let (id, _) = asked(&world.take(me, link));
-    world.say(me, link, &chunk(&id, "a", Some(0)));
+    world.say(me, link, &chunk_text(&id, "a", Some(0)));
     for _ in 0..bounds::MOVES {
         world.input(me, Input::LinkDown { link, reason: "cut".into() });
         link = world.stranger(me, node(50));
-        world.say(me, link, &hello(true));
+        world.say(me, link, &hello_text(true));
         assert_eq!(world.answer(me, ask).ends, 0);
     }
     world.input(me, Input::LinkDown { link, reason: "cut".into() });
     assert!(matches!(world.answer(me, ask).end, Some(Err(AskError::LinkLost(_)))));
-}
-
-fn ask_text(id: &str, prompt: &str) -> String {
-    format!(
-        r#"{{"inferenceRequest":{{"requestID":"{id}","request":{{"model":"{MODEL}","messages":[{{"role":"user","content":"{prompt}"}}]}},"streaming":true,"resumable":true}}}}"#
-    )
-}
-
-fn resume_text(id: &str, received: u64, attempt: u64) -> String {
-    format!(r#"{{"inferenceResume":{{"requestID":"{id}","received":{received},"attempt":{attempt}}}}}"#)
-}
-
-#[test]
-fn an_asker_that_acknowledges_nothing_stops_the_backend_at_the_bound() {
-    let mut world = World::new();
-    let me = world.provider(1);
-    let link = world.stranger(me, node(50));
-    world.say(me, link, &ask_text("a", "1000"));
-    let mut said = Vec::new();
-    for _ in 0..2000 {
-        world.run_for(ms(20));
-        said.extend(world.take(me, link));
-    }
-    assert_eq!(said.len(), bounds::RESUME_WINDOW);
-    assert!(said[255].ends_with(r#","seq":255}}"#), "{}", said[255]);
-    world.say(me, link, r#"{"inferenceAck":{"requestID":"a","received":256}}"#);
-    for _ in 0..100 {
-        world.run_for(ms(20));
-        said.extend(world.take(me, link));
-    }
-    assert!(said.len() > bounds::RESUME_WINDOW + 50);
-    world.say(me, link, r#"{"inferenceAck":{"requestID":"a","received":99999}}"#);
-    world.run_for(secs(1));
-    let last = world.take(me, link);
-    assert!(last.last().unwrap().contains("internal_error"), "{last:?}");
-    assert_eq!(world.nodes[me].core.status().slots_busy, 0);
-}
-
-#[test]
-fn an_asker_that_acknowledges_nothing_loses_its_slot_in_time() {
-    let mut world = World::new();
-    let me = world.provider(1);
-    let link = world.stranger(me, node(50));
-    world.say(me, link, &ask_text("a", "1000"));
-    let mut said = Vec::new();
-    while said.len() < bounds::RESUME_WINDOW {
-        world.run_for(ms(20));
-        said.extend(world.take(me, link));
-    }
-    world.run_for(bounds::UNACKNOWLEDGED - secs(1));
-    assert_eq!(world.nodes[me].core.status().slots_busy, 1);
-    world.run_for(secs(2));
-    assert_eq!(world.nodes[me].core.status().slots_busy, 0);
-    let last = world.take(me, link);
-    assert!(last.iter().any(|text| text.contains("inferenceError")), "{last:?}");
 }
 
 #[test]
@@ -503,14 +328,14 @@ fn a_request_that_its_own_move_overtook_is_cancelled_when_it_shows() {
     let mut world = World::new();
     let (me, peer) = (world.consumer(), node(50));
     let old = world.stranger(me, peer);
-    world.say(me, old, &hello(true));
+    world.say(me, old, &hello_text(true));
     let ask = world.ask(me, request("5"));
     let (first, _) = asked(&world.take(me, old));
     let new = teale_cluster::LinkId(world.number());
     let security = world::SEALED;
     let up = Input::LinkUp { link: new, peer, path: LinkPath::Lan, security, initiator: false };
     world.input(me, up);
-    world.say(me, new, &hello(true));
+    world.say(me, new, &hello_text(true));
     let said = world.take(me, new);
     assert!(said.iter().any(|text| text.starts_with(r#"{"inferenceResume""#)), "{said:?}");
     let unknown = format!(
@@ -519,7 +344,7 @@ fn a_request_that_its_own_move_overtook_is_cancelled_when_it_shows() {
     world.say(me, new, &unknown);
     let (second, _) = asked(&world.take(me, new));
     assert_ne!(first, second);
-    world.say(me, old, &chunk(&first, "a", Some(0)));
+    world.say(me, old, &chunk_text(&first, "a", Some(0)));
     let said = world.take(me, old);
     let cancel = format!(r#"{{"inferenceCancel":{{"requestID":"{first}"}}}}"#);
     assert!(said.contains(&cancel), "{said:?}");

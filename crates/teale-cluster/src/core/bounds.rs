@@ -61,8 +61,14 @@ pub const UNACKNOWLEDGED: Duration = Duration::from_secs(60);
 pub const DETACHED: Duration = Duration::from_secs(20);
 /// The same where the link was relayed and no other way to the asker is known.
 pub const DETACHED_ALONE: Duration = Duration::from_secs(2);
-/// Ends of answers kept at once; beyond it the oldest is forgotten.
+/// Ends of answers kept at once for one peer; beyond it its oldest is forgotten.
+pub const KEPT_ENDS_PER_PEER: usize = 64;
+/// Text in them, in bytes; same rule.
+pub const KEPT_TEXT_PER_PEER: usize = 4 << 20;
+/// Ends of answers kept at once; beyond it the oldest of the peer with the most of them is forgotten.
 pub const KEPT_ENDS: usize = 256;
+/// Text in them, in bytes; same rule.
+pub const KEPT_TEXT: usize = 32 << 20;
 /// How long an asker looks for another link for a request whose link died.
 pub const RESUME_WITHIN: Duration = Duration::from_secs(4);
 /// Moves of one request without a single new piece of its answer.

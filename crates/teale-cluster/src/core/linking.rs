@@ -8,6 +8,7 @@ use teale_wire::{ClusterMessage, Dialect, Health, Hello, NodeId, ThermalLevel, W
 use super::{
     CloseReason, Core, LinkId, Output, bounds,
     link::{Greeting, Link},
+    resuming::protection,
     sharing::is_sharing,
 };
 use crate::{ClusterEvent, LinkPath};
@@ -167,17 +168,24 @@ impl Core {
         }
     }
 
-    /// At most one link per peer takes new requests: the one on the best way; of two on the same way the one opened by
-    /// the smaller node id, or the newer of two opened by the same side. The other finishes what it has. If it was there
-    /// for long, answers that began move too: the peer may have lost it, and we do not know.
+    /// At most one link per peer takes new requests: the best protected one, on the best way; of two alike the newer, since
+    /// the peer may have lost the older and we do not know. Two that crossed each other are both new: there the one
+    /// opened by the smaller node id. The others finish what they have. From one that was there for long, answers that
+    /// began move too.
     fn settle(&mut self, id: LinkId, peer: NodeId) {
         let now = self.mono();
         let opener = |link: &Link| if link.initiator { self.config.node } else { link.peer };
-        let rank = |(id, link): &(LinkId, &Link)| {
-            (!link.is_healthy(), link.path, link.pulse.missed() > 0, opener(link), std::cmp::Reverse(*id))
+        let merit = |link: &Link| {
+            let protection = std::cmp::Reverse(protection(link.security));
+            (!link.is_healthy(), protection, link.path, link.pulse.missed() > 0)
         };
         let rivals = || self.links.with(peer).filter(|(_, link)| !link.is_guest() && link.retiring.is_none());
-        let Some((keep, keep_path)) = rivals().min_by_key(rank).map(|(id, link)| (id, link.path)) else {
+        let best = rivals().map(|(_, link)| merit(link)).min();
+        let alike = || rivals().filter(|(_, link)| Some(merit(link)) == best);
+        let newest = alike().map(|(_, link)| link.up_at).max().unwrap_or_default();
+        let crossed = alike().filter(|(_, link)| newest.saturating_sub(link.up_at) <= bounds::CROSSING);
+        let kept = crossed.min_by_key(|(id, link)| (opener(link), std::cmp::Reverse(*id)));
+        let Some((keep, keep_path)) = kept.map(|(id, link)| (id, link.path)) else {
             return;
         };
         let losers: Vec<LinkId> = rivals().map(|(id, _)| id).filter(|id| *id != keep).collect();
@@ -186,10 +194,17 @@ impl Core {
             let Some(link) = self.links.get_mut(loser) else { continue };
             link.retiring = Some(now);
             let deadline = link.deadline();
-            let (leaves, up_at) = (link.path != keep_path || !link.is_healthy(), link.up_at);
+            let (path, up_at) = (link.path, link.up_at);
+            let leaves = path != keep_path || !link.is_healthy();
             self.wake_by(deadline);
             if leaves || now.saturating_sub(up_at) > bounds::CROSSING {
                 self.move_asks(loser, keep, !leaves);
+            }
+            if path < keep_path
+                && let Some(entry) = self.roster.get_mut(peer)
+            {
+                // A shorter way that is worse protected: not to be tried again and again.
+                (0..6).for_each(|_| entry.better.failed(now, 0.5, bounds::BACKOFF_MAX));
             }
         }
     }
@@ -326,9 +341,9 @@ impl Core {
             }
         }
         if link.path < LinkPath::Relay {
-            // A link that broke is tried again soon, one that never got anywhere less and less often.
-            let introduced = link.greeting == Greeting::Member;
-            let longest = if introduced { bounds::BETTER_BACKOFF_MAX } else { bounds::BACKOFF_MAX };
+            // A link that broke is tried again soon, one that never got anywhere, or was not the best, less and less often.
+            let was_good = link.greeting == Greeting::Member && link.retiring.is_none();
+            let longest = if was_good { bounds::BETTER_BACKOFF_MAX } else { bounds::BACKOFF_MAX };
             let (now, jitter) = (self.mono(), self.jitter());
             if let Some(entry) = self.roster.get_mut(peer) {
                 entry.better.failed(now, jitter, longest);

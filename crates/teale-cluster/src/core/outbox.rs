@@ -103,6 +103,10 @@ impl Outbox {
         Some(stream)
     }
 
+    pub(super) fn stream(&self, job: JobId) -> Option<&Stream> {
+        self.streams.get(&job)
+    }
+
     pub(super) fn stream_mut(&mut self, job: JobId) -> Option<&mut Stream> {
         self.streams.get_mut(&job)
     }

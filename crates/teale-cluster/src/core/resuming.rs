@@ -1,6 +1,6 @@
 //! Answers of the own backend whose link died: kept for a while, and sent on where their asker comes back.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use teale_relay_client::Security;
 use teale_wire::{ErrorCode, InferenceAck, InferenceResume, NodeId, RequestId};
@@ -30,6 +30,15 @@ impl Resumable {
     pub(super) fn new(security: Security) -> Self {
         Self { protection: protection(security), attempt: 0, detached: None, until: None }
     }
+}
+
+/// What is kept of one asker's answers that ended.
+#[derive(Default)]
+struct KeptEnds {
+    /// The oldest that may be forgotten.
+    oldest: Option<JobId>,
+    count: usize,
+    text: usize,
 }
 
 /// How well a link is protected; more is better.
@@ -63,6 +72,9 @@ impl Core {
         (resumable.detached, resumable.until) = (Some(stream), Some(until));
         self.wake_by(until);
         self.out.push_back(Output::Pull(id));
+        if ended {
+            self.bound_kept_ends(link.peer);
+        }
     }
 
     /// Whether a peer may come back on another way than this one.
@@ -190,14 +202,43 @@ impl Core {
         }
     }
 
-    /// Askers that never say that they have the end keep only so much.
-    pub(super) fn bound_kept_ends(&mut self) {
-        let mut ended = self.jobs.iter().filter(|(_, job)| !job.is_alive()).map(|(id, _)| *id);
-        if let Some(oldest) = ended.next()
-            && ended.count() >= bounds::KEPT_ENDS
-        {
+    /// Askers that never say that they have the end keep only so much, and what one keeps costs no other one his.
+    pub(super) fn bound_kept_ends(&mut self, peer: NodeId) {
+        loop {
+            let kept = self.kept_ends();
+            let own = kept.get(&peer).filter(|own| {
+                own.count > bounds::KEPT_ENDS_PER_PEER || own.text > bounds::KEPT_TEXT_PER_PEER
+            });
+            let too_many = kept.values().map(|of| of.count).sum::<usize>() > bounds::KEPT_ENDS;
+            let too_long = kept.values().map(|of| of.text).sum::<usize>() > bounds::KEPT_TEXT;
+            let heaviest = if too_many {
+                kept.values().max_by_key(|of| of.count)
+            } else if too_long {
+                kept.values().max_by_key(|of| of.text)
+            } else {
+                None
+            };
+            let Some(oldest) = own.or(heaviest).and_then(|of| of.oldest) else { return };
             self.forget_job(oldest);
         }
+    }
+
+    /// What is kept of answers that ended, by asker. One that its link has yet to send is no one's to forget.
+    fn kept_ends(&self) -> BTreeMap<NodeId, KeptEnds> {
+        let mut kept: BTreeMap<NodeId, KeptEnds> = BTreeMap::new();
+        for (id, job) in self.jobs.iter().filter(|(_, job)| !job.is_alive()) {
+            let Origin::Peer { link, peer, .. } = job.origin else { continue };
+            let detached = job.resumable.as_ref().and_then(|resumable| resumable.detached.as_ref());
+            let attached = || self.links.get(link)?.outbox.stream(*id);
+            let Some(stream) = detached.or_else(attached) else { continue };
+            let of = kept.entry(peer).or_default();
+            of.count += 1;
+            of.text += stream.text();
+            if detached.is_some() || !stream.has_unsent() {
+                of.oldest.get_or_insert(*id);
+            }
+        }
+        kept
     }
 
     /// A request can be resumed no more.

@@ -342,7 +342,7 @@ impl Core {
         match until {
             Some(until) => {
                 self.wake_by(until);
-                self.bound_kept_ends();
+                self.bound_kept_ends(peer);
             }
             None => {
                 self.jobs.remove(&id);

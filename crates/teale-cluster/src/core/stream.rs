@@ -47,6 +47,11 @@ impl Stream {
         self.messages.is_empty()
     }
 
+    /// Bytes of text in it.
+    pub(super) fn text(&self) -> usize {
+        self.text
+    }
+
     pub(super) fn has_unsent(&self) -> bool {
         self.sent < self.messages.len()
     }

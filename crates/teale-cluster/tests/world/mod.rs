@@ -1,6 +1,10 @@
 //! A world in a box: several cores, links with delay and loss, scripted backends, virtual time.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
 
+mod records;
+mod script;
+mod text;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
@@ -8,12 +12,20 @@ use std::{
 
 use teale_cluster::{
     AskError, AskId, BackendError, CloseReason, ClusterEvent, Core, CoreConfig, Input, JobId, LinkId,
-    LinkPath, LoadState, ModelInfo, Now, Output, Way,
+    LinkPath, Now, Output, Way,
 };
 use teale_relay_client::Security;
 use teale_wire::{
-    AppleDate, ClusterMessage, Dialect, Extra, HardwareCapability, NodeCapabilities, NodeId, PeerRecord,
-    chat::{ChatChunk, ChatMessage, ChatRequest, ChunkChoice, Delta, Usage},
+    ClusterMessage, Dialect, NodeId,
+    chat::{ChatChunk, ChatRequest, Usage},
+};
+
+use self::script::{Job, scripted};
+#[allow(unused_imports, reason = "each test file uses its part")]
+pub use self::{
+    records::{hardware, ready, record, record_of},
+    script::{chunk, request, usage_chunk, whole},
+    text::{ask_text, asked, chunk_text, hello_text, resume_text},
 };
 
 pub const MODEL: &str = "org/Model-1";
@@ -31,60 +43,6 @@ pub fn secs(secs: u64) -> Duration {
 
 pub fn node(n: u8) -> NodeId {
     NodeId::from_bytes([n; 32])
-}
-
-pub fn hardware() -> HardwareCapability {
-    HardwareCapability {
-        chip_family: "intelCPU".into(),
-        chip_name: "test".into(),
-        total_ram_gb: 16.0,
-        gpu_core_count: 0,
-        memory_bandwidth_gbs: 40.0,
-        tier: 2,
-        gpu_backend: Some("cpu".into()),
-        platform: Some("linux".into()),
-        gpu_vram_gb: None,
-        extra: Extra::new(),
-    }
-}
-
-/// A request for `tokens` tokens. Other words: `fail` fails at once, `break N` after N tokens, `hang` never speaks.
-pub fn request(script: &str) -> ChatRequest {
-    ChatRequest {
-        model: MODEL.into(),
-        messages: vec![ChatMessage::text("user", script)],
-        ..ChatRequest::default()
-    }
-}
-
-pub fn chunk(text: Option<&str>, role: Option<&str>, finish: Option<&str>) -> ChatChunk {
-    let delta =
-        Delta { role: role.map(str::to_owned), content: text.map(str::to_owned), extra: Extra::new() };
-    let finish_reason = finish.map(str::to_owned);
-    ChatChunk {
-        id: "chatcmpl-1".into(),
-        object: "chat.completion.chunk".into(),
-        created: 1_713_100_000,
-        model: MODEL.into(),
-        choices: vec![ChunkChoice { index: 0, delta, finish_reason, extra: Extra::new() }],
-        usage: None,
-        extra: Extra::new(),
-    }
-}
-
-pub fn usage_chunk(prompt: u64, completion: u64) -> ChatChunk {
-    let usage = Usage {
-        prompt_tokens: prompt,
-        completion_tokens: completion,
-        total_tokens: prompt + completion,
-        extra: Extra::new(),
-    };
-    ChatChunk { choices: Vec::new(), usage: Some(usage), ..chunk(None, None, None) }
-}
-
-/// The text a whole answer of `tokens` tokens has.
-pub fn whole(tokens: u64) -> String {
-    (0..tokens).map(|n| format!("t{n} ")).collect()
 }
 
 /// What an asker saw.
@@ -107,14 +65,6 @@ impl Answer {
     pub fn usage(&self) -> Option<&Usage> {
         self.chunks.iter().find_map(|chunk| chunk.usage.as_ref())
     }
-}
-
-#[derive(Debug)]
-struct Job {
-    script: Vec<Result<ChatChunk, BackendError>>,
-    at: usize,
-    hang: bool,
-    waiting: bool,
 }
 
 pub struct Node {
@@ -571,64 +521,4 @@ impl World {
             self.schedule(delay, Event::Deliver { node: to, link, bytes });
         }
     }
-}
-
-pub fn ready(id: &str) -> ModelInfo {
-    ModelInfo { id: id.into(), state: LoadState::Ready, context: Some(2048), size_bytes: Some(1) }
-}
-
-pub fn record(node: &Node) -> PeerRecord {
-    record_of(node.id, if node.slots > 0 { &[MODEL] } else { &[] }, node.slots)
-}
-
-pub fn record_of(id: NodeId, models: &[&str], slots: usize) -> PeerRecord {
-    PeerRecord {
-        node_id: id,
-        public_key: id,
-        wg_public_key: None,
-        display_name: "a node".into(),
-        capabilities: NodeCapabilities {
-            hardware: hardware(),
-            loaded_models: models.iter().map(|model| (*model).to_owned()).collect(),
-            max_model_size_gb: 12.0,
-            is_available: !models.is_empty(),
-            ptn_ids: None,
-            swappable_models: None,
-            max_concurrent_requests: Some(slots as u32),
-            effective_context: None,
-            on_ac_power: None,
-            extra: Extra::new(),
-        },
-        last_seen: AppleDate::from_unix_seconds(0.0),
-        nat_type: "unknown".into(),
-        endpoints: Vec::new(),
-        extra: Extra::new(),
-    }
-}
-
-fn scripted(script: &str) -> Job {
-    let tokens = |count: u64| {
-        let role = std::iter::once(Ok(chunk(None, Some("assistant"), None)));
-        role.chain((0..count).map(|n| Ok(chunk(Some(&format!("t{n} ")), None, None)))).collect::<Vec<_>>()
-    };
-    let words: Vec<&str> = script.split_whitespace().collect();
-    let (script, hang) = match words.as_slice() {
-        ["hang"] => (Vec::new(), true),
-        ["fail"] => (vec![Err(BackendError::Internal("broken".into()))], false),
-        ["long"] => (vec![Err(BackendError::ContextLengthExceeded { prompt: 9, context: 8 })], false),
-        ["break", count] => {
-            let mut script = tokens(count.parse().unwrap());
-            script.push(Err(BackendError::Internal("broken".into())));
-            (script, false)
-        }
-        [count, ..] => {
-            let count = count.parse().unwrap();
-            let mut script = tokens(count);
-            script.push(Ok(chunk(None, None, Some("stop"))));
-            script.push(Ok(usage_chunk(7, count)));
-            (script, false)
-        }
-        [] => (Vec::new(), false),
-    };
-    Job { script, at: 0, hang, waiting: false }
 }
