@@ -1,7 +1,7 @@
 //! Who was found on the network, and where.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     net::SocketAddr,
 };
 
@@ -33,6 +33,8 @@ struct Found {
 pub struct Book {
     found: BTreeMap<String, Found>,
     worked: HashMap<NodeId, SocketAddr>,
+    /// Attempts at advertised peers that failed since the last one that worked.
+    failed: HashMap<NodeId, usize>,
     /// Instances that were new, ever.
     numbers: u64,
 }
@@ -62,7 +64,11 @@ impl Book {
     /// A service said goodbye, or its record ran out: the peer, if no other instance names it.
     pub fn lost(&mut self, instance: &str) -> Option<NodeId> {
         let peer = self.found.remove(instance)?.advertisement.id();
-        (!self.knows(peer)).then_some(peer)
+        if self.knows(peer) {
+            return None;
+        }
+        self.failed.remove(&peer);
+        Some(peer)
     }
 
     /// An instance is about to name this peer: if it named another one until now, it did not keep its place, and
@@ -74,6 +80,7 @@ impl Book {
 
     /// A connection to the peer worked at this address.
     pub fn worked(&mut self, peer: NodeId, address: SocketAddr) {
+        self.failed.remove(&peer);
         if self.worked.len() >= bounds::FOUND && !self.worked.contains_key(&peer) {
             let gone = self.worked.keys().find(|peer| !self.knows(**peer)).copied();
             match gone {
@@ -89,8 +96,17 @@ impl Book {
         self.found.values().any(|found| found.advertisement.id() == peer)
     }
 
+    /// None of its [`ways`](Self::ways) led to the peer: the next attempt is made at others, where there are more.
+    pub fn failed(&mut self, peer: NodeId) {
+        if self.knows(peer) {
+            let failed = self.failed.entry(peer).or_default();
+            *failed = failed.wrapping_add(1);
+        }
+    }
+
     /// Where to dial a peer, in this order. Anybody may advertise any node: instances take turns, those known for
-    /// longest first, so that one that names many addresses leaves the others theirs.
+    /// longest first, so that one that names many addresses leaves the others theirs; and attempts that failed go on
+    /// where the last one stopped, so that no number of instances keeps one out.
     pub fn ways(&self, peer: NodeId) -> Vec<SocketAddr> {
         let of_peer = self.found.values().filter(|found| found.advertisement.id() == peer);
         let mut of_peer: Vec<_> = of_peer.collect();
@@ -99,15 +115,13 @@ impl Book {
         let worked = worked.filter(|worked| of_peer.iter().any(|found| found.addresses.contains(worked)));
         let turns = (0..bounds::ADDRESSES)
             .flat_map(|turn| of_peer.iter().filter_map(move |found| found.addresses.get(turn).copied()));
-        let mut addresses: Vec<SocketAddr> = worked.into_iter().collect();
-        for address in turns {
-            if addresses.len() >= bounds::ADDRESSES {
-                break;
-            }
-            if !addresses.contains(&address) {
-                addresses.push(address);
-            }
-        }
+        let mut seen: HashSet<SocketAddr> = worked.into_iter().collect();
+        let others: Vec<SocketAddr> = turns.filter(|address| seen.insert(*address)).collect();
+        let room = bounds::ADDRESSES - usize::from(worked.is_some());
+        let failed = self.failed.get(&peer).copied().unwrap_or(0);
+        let first = if others.len() > room { failed.wrapping_mul(room) % others.len() } else { 0 };
+        let others = others.iter().cycle().skip(first).take(room.min(others.len())).copied();
+        let addresses: Vec<SocketAddr> = worked.into_iter().chain(others).collect();
         dial_order(&addresses, worked)
     }
 
@@ -202,6 +216,27 @@ mod tests {
         assert!(book.ways(peer).contains(&at(60_001)), "its place stays with the instance");
         book.worked(peer, at(1916));
         assert_eq!(book.ways(peer)[0], at(1916), "what worked is tried, whoever names it");
+    }
+
+    #[test]
+    fn no_number_of_strangers_keeps_a_peer_out_for_long() {
+        let (mut book, peer) = (Book::default(), NodeId::from_bytes([1; 32]));
+        for stranger in 0..60_u16 {
+            let many = (0..16).map(|n| at(1 + stranger * 16 + n)).collect();
+            let _ = book.found(&format!("a{stranger}"), record(1, true), many);
+        }
+        let _ = book.found("peer", record(1, true), vec![at(60_000)]);
+        let attempts = (1..20).find(|_| {
+            let there = book.ways(peer).contains(&at(60_000));
+            book.failed(peer);
+            there
+        });
+        assert_eq!(attempts, Some(4), "each instance has had one address tried by then");
+        book.worked(peer, at(60_000));
+        assert_eq!(book.ways(peer)[0], at(60_000));
+        assert!(book.failed.is_empty());
+        book.failed(NodeId::from_bytes([2; 32]));
+        assert!(book.failed.is_empty(), "nobody advertises that one");
     }
 
     #[test]

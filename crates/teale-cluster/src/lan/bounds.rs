@@ -35,12 +35,14 @@ pub const KEEPALIVE_IDLE: Duration = Duration::from_secs(2);
 pub const KEEPALIVE_EVERY: Duration = Duration::from_secs(1);
 /// … and given up after so many unanswered probes.
 pub const KEEPALIVE_PROBES: u32 = 3;
-/// Data not acknowledged for so long ends the connection: a pulled cable is noticed in that time.
+/// Data not acknowledged for so long ends the connection: a pulled cable is noticed in that time …
 pub const USER_TIMEOUT: Duration = Duration::from_secs(5);
+/// … unless the peer has taken nothing for so long: it may be there and not read, which the kernel cannot tell from
+/// being gone. Then [`WRITE_WITHIN`] counts.
+pub const PATIENT_AFTER: Duration = Duration::from_secs(1);
 /// Bytes the kernel may hold unsent, so that what comes next never waits behind much.
 pub const NOT_SENT: u32 = 64 << 10;
-/// A frame has so long to leave; a peer that takes none of it for so long does not read. Where `USER_TIMEOUT` is
-/// to be had (Linux), the kernel is sooner.
+/// A peer that takes nothing of what waits for it for so long does not read.
 pub const WRITE_WITHIN: Duration = Duration::from_secs(15);
 /// After closing, what the peer still sends is read and thrown away for so long, so that it gets our last words.
 pub const LINGER: Duration = Duration::from_secs(2);
@@ -56,5 +58,7 @@ pub const STATIC_PEERS: usize = 64;
 
 /// When nobody was found for so long, the log says what was looked at.
 pub const DIAGNOSE_AFTER: Duration = Duration::from_secs(8);
-/// Warnings kept for `status`; the oldest goes first.
+/// Warnings kept for `status`, the oldest goes first; and so many are given at once …
 pub const WARNINGS: usize = 8;
+/// … further ones this often: strangers can cause them.
+pub const WARN_EVERY: Duration = Duration::from_secs(60);

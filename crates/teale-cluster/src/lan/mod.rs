@@ -9,11 +9,13 @@ mod book;
 pub mod bounds;
 mod diagnosis;
 mod dial_order;
+mod dialable;
 mod doorkeeper;
 mod error;
 mod frames;
 mod greeting;
 mod interfaces;
+mod ration;
 mod retry;
 mod static_peer;
 
@@ -22,11 +24,13 @@ pub use self::{
     book::{Book, News},
     diagnosis::{InterfaceView, LanStatus, MdnsStatus, StaticPeerView, explain},
     dial_order::dial_order,
+    dialable::is_dialable,
     doorkeeper::{Doorkeeper, Full},
     error::GreetingError,
     frames::{FrameOpener, FrameSealer},
     greeting::{Answering, Dialling, Next, Opened, Target, Terms},
     interfaces::{InterfaceRules, Nic, Skipped},
+    ration::Ration,
     retry::Retry,
     static_peer::{StaticPeer, StaticPeerError},
 };

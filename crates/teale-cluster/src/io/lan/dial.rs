@@ -47,9 +47,16 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
     let worked = ways.first().copied();
     addresses.extend(ways);
     let addresses = dial_order(&addresses, worked);
-    let (address, carried) = first(inner, &addresses, target).await?;
-    inner.state().book.worked(peer, address);
-    Ok(carried)
+    match first(inner, &addresses, target).await {
+        Ok((address, carried)) => {
+            inner.state().book.worked(peer, address);
+            Ok(carried)
+        }
+        Err(error) => {
+            inner.state().book.failed(peer);
+            Err(error)
+        }
+    }
 }
 
 /// The addresses of a peer given by address.

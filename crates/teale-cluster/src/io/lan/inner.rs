@@ -19,7 +19,7 @@ use super::{CarrierHost, LanConfig, mdns::Mdns, nics};
 use crate::{
     ClusterEvent,
     lan::{
-        Book, Doorkeeper, InterfaceRules, InterfaceView, LanStatus, MdnsStatus, Nic, StaticPeer,
+        Book, Doorkeeper, InterfaceRules, InterfaceView, LanStatus, MdnsStatus, Nic, Ration, StaticPeer,
         StaticPeerView, Terms, bounds, explain,
     },
 };
@@ -63,6 +63,8 @@ pub(super) struct State {
     pub(super) mdns_error: Option<String>,
     last_refusal: Option<String>,
     warnings: VecDeque<String>,
+    /// Of warnings about copied identities.
+    ration: Ration,
 }
 
 #[derive(Debug)]
@@ -156,12 +158,13 @@ impl Inner {
         if state.warnings.contains(&warning) {
             return;
         }
+        let Some(left_out) = state.ration.take(self.now().monotonic) else { return };
         if state.warnings.len() >= bounds::WARNINGS {
             state.warnings.pop_front();
         }
         state.warnings.push_back(warning.clone());
         drop(state);
-        tracing::warn!("{warning}");
+        tracing::warn!(left_out, "{warning}");
         self.host.tell(ClusterEvent::CopiedIdentity { place });
     }
 

@@ -13,7 +13,7 @@ use super::{
     broke,
     inner::{Inner, Place},
     is_refusal,
-    stream::FrameReader,
+    stream::{FrameReader, set_patient},
 };
 use crate::{
     CarriedLink, LinkError, LinkPath, LinkReceiver, LinkSender,
@@ -110,11 +110,22 @@ impl Sender {
 
 async fn flush(writer: &mut OwnedWriteHalf, pending: &mut Bytes) -> Result<(), LinkError> {
     while !pending.is_empty() {
-        match timeout(bounds::WRITE_WITHIN, writer.write(pending)).await {
-            Ok(Ok(0)) => return Err(broke(&io::ErrorKind::WriteZero.into())),
-            Ok(Ok(written)) => pending.advance(written),
-            Ok(Err(error)) => return Err(broke(&error)),
-            Err(_) => return Err(LinkError::Lost("the peer does not read what it is sent".into())),
+        let written = match timeout(bounds::PATIENT_AFTER, writer.write(pending)).await {
+            Ok(written) => written,
+            Err(_) => {
+                set_patient(writer.as_ref(), true);
+                let rest = bounds::WRITE_WITHIN.saturating_sub(bounds::PATIENT_AFTER);
+                let Ok(written) = timeout(rest, writer.write(pending)).await else {
+                    return Err(LinkError::Lost("the peer does not read what it is sent".into()));
+                };
+                set_patient(writer.as_ref(), false);
+                written
+            }
+        };
+        match written {
+            Ok(0) => return Err(broke(&io::ErrorKind::WriteZero.into())),
+            Ok(written) => pending.advance(written),
+            Err(error) => return Err(broke(&error)),
         }
     }
     Ok(())

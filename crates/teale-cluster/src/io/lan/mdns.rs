@@ -16,7 +16,7 @@ use tokio::time::MissedTickBehavior;
 use super::{LanConfig, inner::Inner, nics, statics};
 use crate::{
     LinkPath,
-    lan::{Advertisement, News, SERVICE, bounds, instance_name},
+    lan::{Advertisement, News, SERVICE, bounds, instance_name, is_dialable},
 };
 
 /// How often the daemon's numbers are asked for.
@@ -135,9 +135,14 @@ fn resolved(inner: &Inner, service: &ResolvedService) {
             return;
         }
     };
+    let addresses = service.addresses.iter().filter_map(|ip| socket_address(ip, service.port));
+    let addresses: Vec<SocketAddr> = addresses.filter(|address| is_dialable(*address)).collect();
+    if addresses.is_empty() {
+        inner.counters.refused_records.fetch_add(1, Ordering::Relaxed);
+        tracing::info!("a peer's mDNS record names no address of another machine");
+        return;
+    }
     inner.counters.answers.fetch_add(1, Ordering::Relaxed);
-    let addresses: Vec<SocketAddr> =
-        service.addresses.iter().filter_map(|ip| socket_address(ip, service.port)).collect();
     let peer = advertisement.id();
     if peer == inner.terms.identity.node_id() {
         let ours = addresses.iter().any(|address| inner.is_own_listener(*address));

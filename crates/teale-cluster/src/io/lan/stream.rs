@@ -29,9 +29,21 @@ pub(super) fn tune(stream: &TcpStream) {
     let _ = socket.set_tcp_keepalive(&keepalive);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
-        let _ = socket.set_tcp_user_timeout(Some(bounds::USER_TIMEOUT));
         let _ = socket.set_tcp_notsent_lowat(bounds::NOT_SENT);
     }
+    set_patient(stream, false);
+}
+
+/// Whether the kernel leaves it to us to give up a peer that takes nothing. It ends a connection whose peer's window stays
+/// closed for its time-out, even while that peer acknowledges every probe.
+pub(super) fn set_patient(stream: &TcpStream, patient: bool) {
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    {
+        let time = if patient { bounds::WRITE_WITHIN + bounds::USER_TIMEOUT } else { bounds::USER_TIMEOUT };
+        let _ = SockRef::from(stream).set_tcp_user_timeout(Some(time));
+    }
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
+    let _ = (stream, patient);
 }
 
 /// An IPv4 address in its own form, also where the socket speaks IPv6 too.
