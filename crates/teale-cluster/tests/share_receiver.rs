@@ -67,6 +67,10 @@ fn response(files: Vec<ModelFile>) -> ModelQueryResponse {
     }
 }
 
+fn chunk_of(peer: NodeId, chunk: ModelTransferChunk) -> Input {
+    Input::Chunk { peer, chunk: Box::new(chunk), beside_answers: false }
+}
+
 /// What a source does.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Nature {
@@ -176,7 +180,7 @@ impl Peer {
                 Nature::Floods(when) if n == when => {
                     let unasked = TransferId::from_random([7; 16]);
                     let more = ModelTransferChunk { transfer_id: unasked, ..chunk.clone() };
-                    extra.extend((0..100).map(|_| Input::Chunk(me, Box::new(more.clone()))));
+                    extra.extend((0..100).map(|_| chunk_of(me, more.clone())));
                 }
                 _ => {}
             }
@@ -186,7 +190,7 @@ impl Peer {
                 let json = serde_json::json!(["!".repeat(length.div_ceil(3) * 4)]);
                 chunk.data = serde_json::from_value(json[0].clone()).expect(&text);
             }
-            wire.push_back((at, Input::Chunk(me, Box::new(chunk))));
+            wire.push_back((at, chunk_of(me, chunk)));
             wire.extend(extra.into_iter().map(|input| (at, input)));
             next += length;
         }
@@ -214,6 +218,12 @@ struct World {
     dropped: Vec<(NodeId, SourceFault)>,
     last_done: u64,
     most_open: u64,
+    /// Whether answers come on the links too.
+    beside_answers: bool,
+    /// Bytes asked for that have not come.
+    open: u64,
+    /// The most of them after a request that was made beside answers, and after one that was not.
+    most_asked: [u64; 2],
 }
 
 impl World {
@@ -236,6 +246,9 @@ impl World {
             dropped: Vec::new(),
             last_done: 0,
             most_open: 0,
+            beside_answers: false,
+            open: 0,
+            most_asked: [0; 2],
         }
     }
 
@@ -270,7 +283,11 @@ impl World {
         panic!("it never ends");
     }
 
-    fn give(&mut self, input: Input) {
+    fn give(&mut self, mut input: Input) {
+        if let Input::Chunk { chunk, beside_answers, .. } = &mut input {
+            *beside_answers = self.beside_answers;
+            self.open = self.open.saturating_sub(chunk.data.decoded_len().unwrap_or(0) as u64);
+        }
         self.receiver.handle(self.now, input);
         loop {
             match self.receiver.poll() {
@@ -301,7 +318,11 @@ impl World {
                     }
                     ClusterMessage::ModelTransferRequest(request) => {
                         assert!(request.transfer_id.as_str().starts_with("feedbeef"));
-                        assert!(request.range.as_ref().unwrap().length <= bounds::RANGE);
+                        let length = request.range.as_ref().unwrap().length;
+                        assert!(length <= bounds::RANGE);
+                        self.open += length;
+                        let most = &mut self.most_asked[usize::from(self.beside_answers)];
+                        *most = self.open.max(*most);
                         peer.serve(to, &request, later, &mut self.wire);
                     }
                     ClusterMessage::ModelTransferCancel(_) => {}
@@ -443,6 +464,28 @@ fn two_sources_share_the_work() {
 }
 
 #[test]
+fn beside_answers_little_is_under_way() {
+    let data = noise(12 << 20, 3);
+    let mut giver = peer(Nature::Honest, true);
+    giver.response = response(vec![file("big.gguf", &data, false)]);
+    giver.files = BTreeMap::from([("big.gguf".to_owned(), Arc::new(data.clone()))]);
+    let mut world = World::new(vec![giver], BTreeSet::new());
+    world.give(Input::Found(node(0)));
+    while world.end.is_none() {
+        let (at, input) = world.wire.pop_front().expect("something is under way");
+        world.now = world.now.max(at);
+        // An answer comes in the middle of it.
+        world.beside_answers = (4 << 20..8 << 20).contains(&world.last_done);
+        world.give(input);
+    }
+    assert_eq!(world.end, Some(Ok(())));
+    assert!(world.disk.files == [data]);
+    let [alone, beside] = world.most_asked;
+    assert!(alone >= 2 * bounds::RANGE, "{alone} bytes at once are slow");
+    assert!((1..=bounds::WINDOW_BESIDE).contains(&beside), "{beside} bytes may stand before a token");
+}
+
+#[test]
 fn a_source_that_vanishes_is_replaced() {
     let peers = vec![peer(Nature::Vanishes(4, false), true), peer(Nature::Honest, true)];
     let mut world = World::new(peers, BTreeSet::new());
@@ -541,7 +584,7 @@ fn a_million_chunks_nobody_asked_for_cost_nothing() {
         extra: Extra::new(),
     };
     for n in 0..1_000_000usize {
-        world.receiver.handle(Duration::ZERO, Input::Chunk(node(n % 3), Box::new(chunk.clone())));
+        world.receiver.handle(Duration::ZERO, chunk_of(node(n % 3), chunk.clone()));
         assert!(matches!(world.receiver.poll(), Output::Wait(_)), "a stranger's chunk has an effect");
     }
     assert_eq!(world.run(), Ok(()));

@@ -173,7 +173,7 @@ impl World {
             is_last_chunk: bent(16) || end == SIZE,
             extra: Extra::new(),
         };
-        self.give(Input::Chunk(peer, Box::new(chunk)));
+        self.give(Input::Chunk { peer, chunk: Box::new(chunk), beside_answers: bent(32) });
     }
 
     fn give(&mut self, input: Input) {

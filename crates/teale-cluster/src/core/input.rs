@@ -267,6 +267,8 @@ pub enum Output {
         path: LinkPath,
         /// How it was protected.
         security: Security,
+        /// Whether answers to this node's own requests come on the same link.
+        beside_answers: bool,
         /// What.
         message: ClusterMessage,
     },

@@ -49,10 +49,11 @@ impl Core {
             return;
         };
         let (peer, path, security) = (link.peer, link.path, link.security);
+        let beside_answers = !link.asks.is_empty();
         if self.config.passcode.is_some() && link.greeting != super::link::Greeting::Member {
             tracing::debug!(%peer, "model sharing before the passcode is known");
             return;
         }
-        self.out.push_back(Output::Share { link: id, peer, path, security, message });
+        self.out.push_back(Output::Share { link: id, peer, path, security, beside_answers, message });
     }
 }

@@ -328,9 +328,9 @@ impl Shared {
                 }
             }
             Output::End { ask, result } => self.end(state, ask, result),
-            Output::Share { link, peer, path, security, message } => {
+            Output::Share { link, peer, path, security, beside_answers, message } => {
                 if let Some(place) = state.share_place.take() {
-                    place.send(ShareNews::Message { link, peer, path, security, message });
+                    place.send(ShareNews::Message { link, peer, path, security, beside_answers, message });
                 }
             }
             // Whoever sends finds out by itself.

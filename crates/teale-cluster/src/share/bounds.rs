@@ -26,6 +26,15 @@ pub const REQUESTS: usize = 4;
 pub const WINDOW: u64 = 4 << 20;
 /// The part of a second of a source's speed that it may have open.
 pub const WINDOW_SECONDS: f64 = 0.5;
+/// Bytes that a source may have open on whose link answers come too: 256 KiB. No token waits behind more, wherever
+/// bytes wait: in our queues, in the kernels', in a switch. What was open when the answer began aside.
+pub const WINDOW_BESIDE: u64 = 256 << 10;
+/// The part of a second of its speed that such a source may have open …
+pub const WINDOW_BESIDE_SECONDS: f64 = 0.005;
+/// … but never less than this: 32 KiB.
+pub const WINDOW_BESIDE_MIN: u64 = 32 << 10;
+/// Bytes asked of such a source at once, at most: 64 KiB, or half of what it may have open.
+pub const RANGE_BESIDE: u64 = 64 << 10;
 /// Sources of one pull; further ones are left out.
 pub const SOURCES: usize = 16;
 /// Sources that are fetched from at once; with [`WINDOW`] and [`RANGE`] it bounds a pull's memory.

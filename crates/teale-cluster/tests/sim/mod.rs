@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "each test file uses its part")]
 
 mod peer;
+mod shares;
 mod wire;
 
 use std::{net::IpAddr, ops::RangeInclusive, time::Duration};

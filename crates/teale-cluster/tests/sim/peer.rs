@@ -15,7 +15,10 @@ use teale_wire::{
     chat::{ChatChunk, ChatRequest},
 };
 
-use super::wire::{self, Wire};
+use super::{
+    shares::Shares,
+    wire::{self, Wire},
+};
 use crate::world::{Answer, MODEL, SEALED, chunk, hardware, ms, node, ready, record_of, secs, usage_chunk};
 
 const PORT: u16 = 11_436;
@@ -66,8 +69,12 @@ pub struct Peer {
     pub answers: BTreeMap<AskId, Answer>,
     pub events: Vec<ClusterEvent>,
     pub closed: Vec<CloseReason>,
+    /// When each piece of an answer came.
+    pub arrivals: BTreeMap<AskId, Vec<Duration>>,
     /// Requests its backend was given.
     pub started: usize,
+    /// The models it shares.
+    pub shares: Shares,
     n: u8,
     setup: Setup,
     wires: BTreeMap<StreamId, Wire>,
@@ -125,7 +132,9 @@ impl Peer {
             answers: BTreeMap::new(),
             events: Vec::new(),
             closed: Vec::new(),
+            arrivals: BTreeMap::new(),
             started: 0,
+            shares: Shares::new(now),
             n,
             setup,
             wires: BTreeMap::new(),
@@ -151,6 +160,13 @@ impl Peer {
     pub fn cancel(&mut self, ask: AskId, context: &mut Context<'_>) {
         self.answers.get_mut(&ask).unwrap().cancelled = true;
         self.input(Input::Cancel { ask }, context);
+        self.settle(context);
+    }
+
+    /// Begins to fetch the model that another node offers.
+    pub fn pull(&mut self, from: NodeId, context: &mut Context<'_>) {
+        let inputs = self.shares.pull(from, context.now());
+        self.inputs(inputs, context);
         self.settle(context);
     }
 
@@ -243,6 +259,17 @@ impl Peer {
         self.drain(context);
         let late = self.deadline.is_some_and(|at| at <= context.now());
         assert!(!late, "the core waits for a moment that has passed");
+    }
+
+    /// What model sharing says, and what it sends where there is room for bulk.
+    fn inputs(&mut self, inputs: Vec<Input>, context: &mut Context<'_>) {
+        inputs.into_iter().for_each(|input| self.input(input, context));
+        for link in self.shares.waiting() {
+            if self.core.bulk_has_room(link) == Some(true) {
+                let inputs = self.shares.room(context.now(), link);
+                self.inputs(inputs, context);
+            }
+        }
     }
 
     /// Does what the core says until it waits.
@@ -430,6 +457,7 @@ impl Peer {
                 let answer = self.answers.get_mut(&ask).unwrap();
                 assert!(!answer.cancelled && answer.ends == 0 && answer.begun.is_some());
                 answer.chunks.push(chunk);
+                self.arrivals.entry(ask).or_default().push(now);
             }
             Output::End { ask, result } => {
                 let answer = self.answers.get_mut(&ask).unwrap();
@@ -439,6 +467,11 @@ impl Peer {
                 answer.ended_at = now;
             }
             Output::Event(event) => self.events.push(event),
+            Output::Share { link, peer, beside_answers, message, .. } => {
+                let inputs = self.shares.heard(now, (link, peer), beside_answers, message);
+                self.inputs(inputs, context);
+            }
+            Output::BulkRoom(_) => self.inputs(Vec::new(), context),
             _ => {}
         }
     }

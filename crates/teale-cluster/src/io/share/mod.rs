@@ -295,6 +295,17 @@ async fn route(inner: Arc<Inner>, mut news: mpsc::Receiver<ShareNews>, uploads: 
             news = news.recv() => news,
         };
         match news {
+            Some(ShareNews::Message {
+                message: ClusterMessage::ModelTransferChunk(chunk),
+                peer,
+                beside_answers,
+                ..
+            }) => match inner.pull_with(&chunk.transfer_id) {
+                Some(pull) => {
+                    let _ = pull.send(Input::Chunk { peer, chunk, beside_answers }).await;
+                }
+                None => inner.stray(peer),
+            },
             Some(ShareNews::Message { link, peer, path, message, .. }) => {
                 message_to(&inner, &uploads, (link, peer, path), message).await;
             }
@@ -342,12 +353,6 @@ async fn message_to(
         ClusterMessage::ModelTransferRequest(request) => {
             let _ = uploads.send(Upload::Request { link, peer, relayed, request }).await;
         }
-        ClusterMessage::ModelTransferChunk(chunk) => match inner.pull_with(&chunk.transfer_id) {
-            Some(pull) => {
-                let _ = pull.send(Input::Chunk(peer, chunk)).await;
-            }
-            None => inner.stray(peer),
-        },
         ClusterMessage::ModelTransferComplete(complete) => {
             if let Some(pull) = inner.pull_with(&complete.transfer_id) {
                 let _ = pull.send(Input::Complete(peer, complete.transfer_id)).await;

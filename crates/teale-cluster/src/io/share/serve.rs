@@ -1,6 +1,6 @@
 //! Answering peers: what there is, and the files themselves.
 
-use std::{fs::File, sync::Arc};
+use std::{collections::HashMap, fs::File, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use teale_wire::{
@@ -17,6 +17,13 @@ use crate::{
 
 /// Requests whose files are looked up at once, and answers that wait.
 const QUEUE: usize = 256;
+/// How long files that were opened serve further requests.
+const OPEN_FOR: Duration = Duration::from_secs(1);
+/// Models whose files stay open.
+const OPEN_MODELS: usize = 16;
+
+/// A model's files, opened.
+type Files = Vec<Offered<Arc<File>>>;
 
 /// What the upload task hears.
 pub(super) enum Upload {
@@ -61,7 +68,7 @@ pub(super) fn answer(inner: &Arc<Inner>, query: &ModelQuery, relayed: bool) -> M
 }
 
 /// The files of a model, opened, as they were when they were hashed.
-fn open(inner: &Arc<Inner>, model: &str) -> Result<Vec<Offered<Arc<File>>>, CancelReason> {
+fn open(inner: &Arc<Inner>, model: &str) -> Result<Files, CancelReason> {
     let model = inner.library.find(model).ok_or(CancelReason::NotFound)?;
     let Hashed::Known(manifest) = inner.library.manifest(&model, &inner.stop) else {
         return Err(CancelReason::Busy);
@@ -74,11 +81,32 @@ fn open(inner: &Arc<Inner>, model: &str) -> Result<Vec<Offered<Arc<File>>>, Canc
     open.collect()
 }
 
+/// The files of models that were asked for a moment ago: peers ask for many small parts.
+#[derive(Default)]
+struct OpenModels(HashMap<String, (Instant, Files)>);
+
+impl OpenModels {
+    async fn files(&mut self, inner: &Arc<Inner>, model: &str) -> Result<Files, CancelReason> {
+        self.0.retain(|_, (opened, _)| opened.elapsed() < OPEN_FOR);
+        if let Some((_, files)) = self.0.get(model) {
+            return Ok(files.clone());
+        }
+        let (worker, id) = (Arc::clone(inner), model.to_owned());
+        let opening = tokio::task::spawn_blocking(move || open(&worker, &id)).await;
+        let files = opening.unwrap_or(Err(CancelReason::Failed))?;
+        if self.0.len() < OPEN_MODELS {
+            self.0.insert(model.to_owned(), (Instant::now(), files.clone()));
+        }
+        Ok(files)
+    }
+}
+
 /// Drives the sender core until the cluster ends.
 pub(super) async fn run(inner: Arc<Inner>, config: SenderConfig, mut uploads: mpsc::Receiver<Upload>) {
     let start = Instant::now();
     let mut sender: Sender<Arc<File>> = Sender::new(config, start.elapsed());
     let (tell, mut told) = mpsc::channel::<SenderInput<Arc<File>>>(QUEUE);
+    let mut open_models = OpenModels::default();
     let mut sent = 0;
     loop {
         let wait = loop {
@@ -93,6 +121,9 @@ pub(super) async fn run(inner: Arc<Inner>, config: SenderConfig, mut uploads: mp
         };
         inner.sent.fetch_add(sender.sent() - sent, std::sync::atomic::Ordering::Relaxed);
         sent = sender.sent();
+        if sender.uploads() == 0 {
+            open_models.0.clear();
+        }
         let sleep = async {
             match wait {
                 Some(until) => tokio::time::sleep_until(start + until).await,
@@ -106,10 +137,7 @@ pub(super) async fn run(inner: Arc<Inner>, config: SenderConfig, mut uploads: mp
                 Upload::Cancel(link, id) => SenderInput::Cancel(link, id),
                 Upload::Gone(link) => SenderInput::Gone(link),
                 Upload::Request { link, peer, relayed, request } => {
-                    let worker = Arc::clone(&inner);
-                    let model = request.model_id.clone();
-                    let files = tokio::task::spawn_blocking(move || open(&worker, &model)).await;
-                    let files = files.unwrap_or(Err(CancelReason::Failed));
+                    let files = open_models.files(&inner, &request.model_id).await;
                     SenderInput::Request { link, peer, relayed, request, files }
                 }
             },

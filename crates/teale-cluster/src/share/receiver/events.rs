@@ -27,7 +27,14 @@ pub enum Input {
     /// An answer to a query.
     Response(NodeId, Box<ModelQueryResponse>),
     /// A chunk.
-    Chunk(NodeId, Box<ModelTransferChunk>),
+    Chunk {
+        /// Whose.
+        peer: NodeId,
+        /// What.
+        chunk: Box<ModelTransferChunk>,
+        /// Whether answers to this node's own requests come on the same link: they must not wait behind much.
+        beside_answers: bool,
+    },
     /// A source says that a transfer is complete.
     Complete(NodeId, TransferId),
     /// A source ends a transfer.

@@ -93,7 +93,7 @@ impl Receiver {
             Input::Found(peer) => self.found(peer),
             Input::Lost(peer) => self.lost(peer),
             Input::Response(peer, response) => self.response(peer, &response),
-            Input::Chunk(peer, chunk) => self.chunk(peer, *chunk),
+            Input::Chunk { peer, chunk, beside_answers } => self.chunk(peer, *chunk, beside_answers),
             Input::Complete(peer, id) => self.complete(peer, &id),
             Input::Cancelled(peer, id, reason) => self.cancelled(peer, &id, reason.as_ref()),
             Input::Begun(found) => self.begun(&found),
@@ -213,7 +213,7 @@ impl Receiver {
         }
     }
 
-    fn chunk(&mut self, peer: NodeId, chunk: ModelTransferChunk) {
+    fn chunk(&mut self, peer: NodeId, chunk: ModelTransferChunk, beside_answers: bool) {
         let now = self.now;
         let (Some(source), Some(plan)) = (self.sources.get_mut(&peer), &self.plan) else { return };
         if matches!(source.standing, Standing::Dropped(_)) {
@@ -226,6 +226,7 @@ impl Receiver {
             }
             return;
         };
+        source.beside_answers = beside_answers;
         let fits = source.take(index, &chunk, &plan.manifest);
         self.fetched += chunk.data.decoded_len().unwrap_or(0) as u64;
         let Some((at, length, is_last)) = fits else {

@@ -94,6 +94,8 @@ pub(super) struct Source {
     pub(super) heard: Duration,
     pub(super) stalls: u32,
     pub(super) speed: Speed,
+    /// Whether answers come on its link too, as of its last chunk.
+    pub(super) beside_answers: bool,
 }
 
 impl Source {
@@ -110,6 +112,7 @@ impl Source {
             heard: now,
             stalls: 0,
             speed: Speed::new(now),
+            beside_answers: false,
         }
     }
 
@@ -136,13 +139,24 @@ impl Source {
     }
 
     /// Whether another request may be opened: a few, and no more bytes than come in half a second; none while the disk
-    /// does not keep up.
+    /// does not keep up. Beside answers much less: what is open may stand before the next token, in whatever queues the
+    /// way has.
     pub(super) fn has_room(&self) -> bool {
         if self.unwritten >= bounds::WINDOW || self.transfers.len() >= bounds::REQUESTS {
             return false;
         }
+        if self.beside_answers {
+            let window = self.window_beside();
+            return self.open() + range_of(window) <= window;
+        }
         let window = (self.speed.per_second() * bounds::WINDOW_SECONDS).clamp(0.0, bounds::WINDOW as f64);
         self.transfers.len() < 2 || ((self.open() + self.unwritten) as f64) < window
+    }
+
+    /// Bytes it may have open while answers come on its link too.
+    fn window_beside(&self) -> u64 {
+        let window = self.speed.per_second() * bounds::WINDOW_BESIDE_SECONDS;
+        (window as u64).clamp(bounds::WINDOW_BESIDE_MIN, bounds::WINDOW_BESIDE)
     }
 
     pub(super) fn remember(&mut self, id: TransferId) {
@@ -202,14 +216,20 @@ impl Source {
             let block = plan.manifest.block(at)?;
             self.jobs.push(Job { at, offset: block.offset, length: block.length, asked: 0, got: 0 });
         }
+        let most = if self.beside_answers { range_of(self.window_beside()) } else { bounds::RANGE };
         let job = self.jobs.iter_mut().find(|job| job.asked < job.length)?;
-        let length = (job.length - job.asked).min(bounds::RANGE);
+        let length = (job.length - job.asked).min(most);
         let offset = job.offset + job.asked;
         job.asked += length;
         self.transfers.push(Transfer { id, at: job.at, next: offset, end: offset + length });
         let file_name = plan.manifest.files().get(job.at.file as usize)?.name.clone();
         Some(FileRange { file_name, offset, length })
     }
+}
+
+/// The bytes of one request in such a window: two at least are under way, so that the link does not rest in between.
+fn range_of(window_beside: u64) -> u64 {
+    (window_beside / 2).min(bounds::RANGE_BESIDE)
 }
 
 /// Bytes per second, averaged over the last second or so.
