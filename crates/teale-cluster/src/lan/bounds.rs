@@ -62,3 +62,5 @@ pub const DIAGNOSE_AFTER: Duration = Duration::from_secs(8);
 pub const WARNINGS: usize = 8;
 /// … further ones this often: strangers can cause them.
 pub const WARN_EVERY: Duration = Duration::from_secs(60);
+/// Peers whose addresses something else told of.
+pub const HINTS: usize = 256;

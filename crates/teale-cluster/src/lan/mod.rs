@@ -14,6 +14,7 @@ mod doorkeeper;
 mod error;
 mod frames;
 mod greeting;
+mod hints;
 mod interfaces;
 mod ration;
 mod retry;
@@ -29,6 +30,7 @@ pub use self::{
     error::GreetingError,
     frames::{FrameOpener, FrameSealer},
     greeting::{Answering, Dialling, Next, Opened, Target, Terms},
+    hints::Hints,
     interfaces::{InterfaceRules, Nic, Skipped},
     ration::Ration,
     retry::Retry,

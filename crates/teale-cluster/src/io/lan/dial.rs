@@ -31,7 +31,8 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
             .filter(|known| known.node == Some(peer))
             .map(|known| known.peer.clone())
             .collect();
-        (state.book.ways(peer), given)
+        let hinted = state.hints.ways(inner.now().monotonic, peer);
+        ([state.book.ways(peer), hinted].concat(), given)
     };
     // What a person said comes before what anybody on the network says, and is not crowded out by it.
     let mut addresses = Vec::new();
@@ -39,7 +40,11 @@ pub(super) async fn peer(inner: &Arc<Inner>, peer: NodeId) -> Result<CarriedLink
         addresses.extend(resolve(&known).await.unwrap_or_default());
     }
     let known = inner.terms.policy.known.get(peer).is_some();
-    let target = |address| match inner.state().book.target(peer, address) {
+    let of_peer = |address| {
+        let (now, state) = (inner.now().monotonic, inner.state());
+        state.book.target(peer, address).or_else(|| state.hints.target(now, peer, address))
+    };
+    let target = |address| match of_peer(address) {
         Some(target) => target,
         None if known => Target::Node { node: peer, wg: None },
         None => Target::Address { nameless: peer, expected: Some(peer), sealed_before: true },

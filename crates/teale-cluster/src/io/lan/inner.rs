@@ -19,8 +19,8 @@ use super::{CarrierHost, LanConfig, mdns::Mdns, nics};
 use crate::{
     ClusterEvent,
     lan::{
-        Book, Doorkeeper, InterfaceRules, InterfaceView, LanStatus, MdnsStatus, Nic, Ration, StaticPeer,
-        StaticPeerView, Terms, bounds, explain,
+        Book, Doorkeeper, Hints, InterfaceRules, InterfaceView, LanStatus, MdnsStatus, Nic, Ration,
+        StaticPeer, StaticPeerView, Terms, bounds, explain,
     },
 };
 
@@ -52,6 +52,7 @@ pub(super) struct Counters {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) book: Book,
+    pub(super) hints: Hints,
     pub(super) door: Doorkeeper,
     pub(super) statics: Vec<Static>,
     /// Links up, by peer.
@@ -121,8 +122,11 @@ impl Inner {
     }
 
     pub(super) fn knows(&self, peer: NodeId) -> bool {
+        let now = self.now().monotonic;
         let state = self.state();
-        state.book.knows(peer) || state.statics.iter().any(|known| known.node == Some(peer))
+        state.book.knows(peer)
+            || state.hints.knows(now, peer)
+            || state.statics.iter().any(|known| known.node == Some(peer))
     }
 
     /// Looks at the machine's interfaces again.

@@ -3,6 +3,7 @@
 //! What a connection's bytes mean is decided in `crate::lan`; here are only sockets, tasks and clocks.
 
 mod dial;
+mod hinted;
 mod inner;
 mod link;
 mod listen;
@@ -136,6 +137,7 @@ impl Lan {
         for number in 0..config.peers.len() {
             inner.tasks.spawn(statics::keep(Arc::clone(&inner), number));
         }
+        inner.tasks.spawn(hinted::keep(Arc::clone(&inner)));
         inner.tasks.spawn(diagnose(Arc::clone(&inner)));
         Ok(Self { _guard: Arc::new(Guard(Arc::clone(&inner))), inner })
     }
@@ -143,6 +145,20 @@ impl Lan {
     /// What there is to see.
     pub fn status(&self) -> LanStatus {
         self.inner.status()
+    }
+
+    /// Tells of a peer that something else found, a DHT say: where it says that it can be reached, its key (hex), a name
+    /// for people, and for how long that holds. The caller has checked that the peer itself said so. A link is opened at
+    /// once. False if nothing of it can be dialled.
+    pub fn hint(
+        &self,
+        peer: NodeId,
+        wg: Option<String>,
+        name: &str,
+        addresses: Vec<SocketAddr>,
+        last: Duration,
+    ) -> bool {
+        hinted::add(&self.inner, peer, wg, name, addresses, last)
     }
 
     /// Where it listens.
