@@ -1,0 +1,93 @@
+//! Every bound and every period of v1, in one table.
+//!
+//! Figures without a source in the page of 2011 are those of its deployed switches, or lie between them.
+
+use std::time::Duration;
+
+/// A line with nothing valid heard for so long is over, and so is everything known of the peer (the page).
+pub const LINE_IDLE: Duration = Duration::from_secs(60);
+/// For so long after it opened, a line's telexes may come without `_line`: crossing ones do.
+pub const LINE_GRACE: Duration = Duration::from_secs(10);
+/// How often what is over is looked for.
+pub const SWEEP_EVERY: Duration = Duration::from_secs(1);
+/// The ring for an address changes after so long, if nothing is remembered of it by then.
+pub const RING_EPOCH: Duration = Duration::from_secs(600);
+
+/// Bytes sent beyond the last `_br` heard, after which nothing more is sent (the page).
+pub const SEND_WINDOW: u64 = 10_000;
+/// Bytes received beyond the last `_br` sent, after which telexes are dropped: the page's 10,000 and what may cross.
+pub const RECEIVE_WINDOW: u64 = 12_000;
+/// A peer that sends us what we asked for hears a `_br` after so many bytes, however little we have to say.
+pub const ACKNOWLEDGE_AFTER: u64 = 5_000;
+/// But not more often than this.
+pub const ACKNOWLEDGE_GAP: Duration = Duration::from_secs(1);
+
+/// Peers with a confirmed line; one more is refused.
+pub const LINES: usize = 4096;
+/// Of these, so many at one IP address, unless the configuration says otherwise.
+pub const LINES_PER_HOST: usize = 256;
+/// Peers without a confirmed line; one more, and the one known longest is forgotten.
+pub const STRANGERS: usize = 4096;
+
+/// Switches in one `.see` answer.
+pub const SEE: usize = 5;
+/// Entries of one `.see` that are looked at.
+pub const SEE_TAKEN: usize = 20;
+/// How often a switch tells a peer of itself, to be listed, before it takes silence for an answer.
+pub const TELL_SELF: u8 = 3;
+/// Dials to one end within [`POPULAR_WINDOW`] that make it popular, if dampening is on.
+pub const POPULAR_DIALS: u32 = 100;
+/// See [`POPULAR_DIALS`].
+pub const POPULAR_WINDOW: Duration = Duration::from_secs(10);
+/// Ends whose dials are counted within one window; others are not popular.
+pub const POPULAR_ENDS: usize = 1024;
+
+/// A peer that is kept hears from us this often, give or take [`PING_JITTER`].
+pub const PING_EVERY: Duration = Duration::from_secs(25);
+/// See [`PING_EVERY`].
+pub const PING_JITTER: Duration = Duration::from_millis(2_500);
+
+/// Peers asked at once by one dial.
+pub const DIAL_ALPHA: usize = 3;
+/// The nearest of those that answered: once none of so many knows a nearer one, a dial is done.
+pub const DIAL_NEAREST: usize = 3;
+/// A peer asked has so long to answer.
+pub const DIAL_ANSWER_WITHIN: Duration = Duration::from_secs(1);
+/// A dial takes so long at most.
+pub const DIAL_WITHIN: Duration = Duration::from_secs(10);
+/// Switches one dial may have in view; beyond it the farthest is forgotten.
+pub const DIAL_CANDIDATES: usize = 64;
+/// Dials at once; one more ends at once with nobody asked.
+pub const DIALS: usize = 256;
+/// Questions remembered until they are answered; the answer to one more is a `.see` that nobody asked for.
+pub const ASKS: usize = 2048;
+/// How long an answer is still recognised.
+pub const ASK_KEPT: Duration = Duration::from_secs(5);
+/// A dial to the other side of the ring, or anywhere, after so long: buckets that nobody fills.
+pub const REFRESH_EVERY: Duration = Duration::from_secs(600);
+
+/// Peers whose taps are kept; one more is refused.
+pub const TAPPERS: usize = 256;
+/// A telex that was passed on so often is not passed on again (the page: "less than 4").
+pub const HOPS: u8 = 4;
+/// Taps of our own; one more is never placed.
+pub const OWN_TAPS: usize = 64;
+/// A tap is placed anew this often.
+pub const TAP_EVERY: Duration = Duration::from_secs(50);
+/// After one of its switches was lost, a tap is placed anew this soon.
+pub const TAP_LOST: Duration = Duration::from_secs(1);
+/// A set of signals is processed once in this time (the page).
+pub const DUPLICATE_WINDOW: Duration = Duration::from_secs(10);
+/// Sets of signals remembered; beyond it the oldest is forgotten.
+pub const DUPLICATES: usize = 16_384;
+
+/// Seeds that are used; those beyond are ignored.
+pub const SEEDS: usize = 64;
+/// Seeds contacted at once.
+pub const SEEDS_AT_ONCE: usize = 3;
+/// The first pause before the next seeds are contacted; it doubles.
+pub const SEED_RETRY_FIRST: Duration = Duration::from_secs(1);
+/// The longest pause between seeds.
+pub const SEED_RETRY_LAST: Duration = Duration::from_secs(10);
+/// Peers that must agree before a switch believes that its address has changed.
+pub const ADDRESS_VOTES: usize = 2;

@@ -1,0 +1,66 @@
+//! Signals that came in: requests to open a port, copies for those who tap, news for the application.
+
+use std::time::Duration;
+
+use teale_wire::telehash::{Ipp, Telex};
+
+use super::{Event, Level, Switch, bounds, duplicates, scope};
+
+impl Switch {
+    /// Processes signals, with or without a line, but the same ones only once in a while. What nobody wants is not
+    /// remembered.
+    pub(super) fn take_signals(&mut self, now: Duration, from: Ipp, telex: &Telex) {
+        let pops = self.asks_us_to_pop(telex);
+        let wanted = self.own_taps.matches(&telex.signals);
+        let passed_on = self.config.level == Level::Full && telex.hop < bounds::HOPS;
+        let tappers = if passed_on { self.taps.matching(&telex.signals) } else { Vec::new() };
+        if !pops && !wanted && tappers.is_empty() {
+            return;
+        }
+        let key = duplicates::Key::of(&telex.signals);
+        if self.duplicates.contains(now, key) {
+            self.counters.duplicates += 1;
+            return;
+        }
+        self.duplicates.insert(now, key);
+        if pops {
+            self.pop(now, telex.pop());
+        }
+        for tapper in tappers {
+            self.relay(now, tapper, telex);
+        }
+        if wanted {
+            let (end, signals, hop) = (telex.end(), telex.signals.clone(), telex.hop);
+            self.event(Event::Signal { from, end, signals, hop });
+        }
+    }
+
+    /// The signals only, one hop on. The sender may be the tapper: that is how a tap can be tested.
+    fn relay(&mut self, now: Duration, tapper: Ipp, telex: &Telex) {
+        let copy = Telex { signals: telex.signals.clone(), hop: telex.hop + 1, ..Telex::default() };
+        if self.send(now, tapper, copy).is_ok() {
+            self.counters.relayed += 1;
+        }
+    }
+
+    /// Whether it is aimed at our own end and names somebody to send to.
+    fn asks_us_to_pop(&self, telex: &Telex) -> bool {
+        self.config.level != Level::Announcer
+            && telex.signals.contains_key("+pop")
+            && self.own.is_some_and(|own| telex.end() == Some(own.end))
+    }
+
+    /// Opens our side's NAT for somebody: one small telex. Anybody can ask for it, so it is rare and goes to hosts only.
+    fn pop(&mut self, now: Duration, target: Option<Ipp>) {
+        let own = self.own();
+        let admitted = target
+            .filter(|target| scope::plausible(*target, own))
+            .filter(|target| self.pops.admit(now, *target, own).is_ok());
+        match admitted {
+            Some(target) if self.send(now, target, Telex::default()).is_ok() => {
+                self.counters.pops_answered += 1;
+            }
+            _ => self.counters.pops_refused += 1,
+        }
+    }
+}
