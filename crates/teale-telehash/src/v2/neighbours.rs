@@ -1,0 +1,212 @@
+//! The own place in the DHT: seeds, the own address, and sessions with those around it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    time::Duration,
+};
+
+use teale_wire::telehash::{End, Ipp};
+
+use super::{Switch, bounds, ports::Event, walks::Purpose};
+use crate::{buckets::BUCKET, hash::end_of_switch};
+
+/// Whom to try when there is nobody, and when to look around.
+#[derive(Debug)]
+pub(super) struct Neighbours {
+    seeds: VecDeque<Ipp>,
+    learned: VecDeque<Ipp>,
+    /// To be met, with who told of them.
+    waiting: VecDeque<(Ipp, Option<Ipp>)>,
+    next_seed: Duration,
+    next_join: Option<Duration>,
+    /// The own address of the last walk around it, and how many there were.
+    joined_as: Option<Ipp>,
+    joins: u32,
+}
+
+impl Neighbours {
+    pub(super) fn new(now: Duration, seeds: &[Ipp]) -> Self {
+        Self {
+            seeds: seeds.iter().copied().collect(),
+            learned: VecDeque::new(),
+            waiting: VecDeque::new(),
+            next_seed: now,
+            next_join: None,
+            joined_as: None,
+            joins: 0,
+        }
+    }
+
+    /// Switches to try without knowing whether they live.
+    pub(super) fn strangers(&self) -> Vec<Ipp> {
+        self.learned.iter().rev().chain(&self.seeds).copied().take(bounds::ASKED).collect()
+    }
+
+    pub(super) fn deadline(&self, alone: bool) -> Option<Duration> {
+        let seed = (alone && !(self.seeds.is_empty() && self.learned.is_empty())).then_some(self.next_seed);
+        [seed, self.next_join].into_iter().flatten().min()
+    }
+
+    /// Where to look next: around the own place, then in a bucket far from it, in turn. A seed that happens to be near knows
+    /// nobody closer; those far away do.
+    fn next_place(&mut self, own: End) -> End {
+        let round = self.joins;
+        self.joins = self.joins.wrapping_add(1);
+        let mut bytes = *own.as_bytes();
+        if round % 2 == 1 {
+            bytes[0] ^= 0x80 >> (round / 2 % bounds::JOIN_BUCKETS);
+        }
+        End::from_bytes(bytes)
+    }
+
+    /// The next ones to try: those the program told of last, and seeds in turn.
+    fn next_seeds(&mut self) -> BTreeSet<Ipp> {
+        let mut next: BTreeSet<Ipp> =
+            (0..bounds::SEEDS_AT_ONCE).filter_map(|_| self.learned.pop_back()).collect();
+        while next.len() < bounds::SEEDS_AT_ONCE
+            && let Some(seed) = self.seeds.pop_front()
+        {
+            self.seeds.push_back(seed);
+            if !next.insert(seed) {
+                break;
+            }
+        }
+        next
+    }
+}
+
+impl Switch {
+    /// Learns of a switch, from the program or from v1 on the same socket. It is tried when there is nobody else, and
+    /// becomes a neighbour if its place is wanted.
+    pub fn learn(&mut self, now: Duration, ipp: Ipp) {
+        let learned = &mut self.neighbours.learned;
+        learned.retain(|known| *known != ipp);
+        if learned.len() >= bounds::LEARNED {
+            learned.pop_front();
+        }
+        learned.push_back(ipp);
+        if self.sessions.any_open() {
+            self.meet([(ipp, None)]);
+        }
+        self.work(now);
+    }
+
+    /// Takes the own address from what open sessions' peers say: the first one, and another only if two of them agree and
+    /// no more say what was believed before.
+    pub(super) fn learn_own(&mut self) {
+        let mut claims: BTreeMap<Ipp, BTreeSet<Ipp>> = BTreeMap::new();
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.is_open()) {
+            if let Some(claimed) = session.claimed {
+                claims.entry(claimed).or_default().insert(session.peer);
+            }
+        }
+        let count = |ipp: Ipp| claims.get(&ipp).map_or(0, BTreeSet::len);
+        let best = claims.iter().max_by_key(|(_, peers)| peers.len()).map(|(ipp, _)| *ipp);
+        self.own = match (self.own, best) {
+            (None, best) => best,
+            (Some(own), Some(best)) if count(best) >= bounds::OWN_AGREED && count(best) > count(own) => {
+                Some(best)
+            }
+            (own, _) => own,
+        };
+    }
+
+    pub(super) fn come_online(&mut self) {
+        if let (false, Some(own)) = (self.online, self.own) {
+            self.online = true;
+            self.event(Event::Online { own });
+        }
+    }
+
+    pub(super) fn go_offline(&mut self, now: Duration) {
+        if self.sessions.any_open() {
+            return;
+        }
+        if std::mem::take(&mut self.online) {
+            self.event(Event::Offline);
+            self.neighbours.next_seed = now;
+        }
+        self.neighbours.joined_as = None;
+        self.neighbours.next_join = None;
+    }
+
+    /// Tries seeds while there is nobody, and looks around the own place now and then.
+    pub(super) fn neighbours_on(&mut self, now: Duration) {
+        if !self.sessions.any_open() {
+            if self.neighbours.next_seed <= now {
+                self.neighbours.next_seed = now + bounds::SEED_AGAIN;
+                let seeds = self.neighbours.next_seeds();
+                self.meet(seeds.into_iter().map(|seed| (seed, None)));
+            }
+            self.meet_on(now);
+            return;
+        }
+        self.meet_on(now);
+        let Some(own) = self.own.filter(|_| self.config.joins) else { return };
+        let moved = self.neighbours.joined_as != Some(own);
+        let due = moved || self.neighbours.next_join.is_none_or(|at| at <= now);
+        if !due {
+            return;
+        }
+        if moved {
+            self.neighbours.joins = 0;
+        }
+        let soon = self.neighbours.joins < bounds::JOIN_WALKS;
+        self.neighbours.next_join = Some(now + if soon { bounds::JOIN_SOON } else { bounds::JOIN_AGAIN });
+        if self.walks.has_room() && !self.walks.any(Purpose::Join) {
+            self.neighbours.joined_as = Some(own);
+            let place = self.neighbours.next_place(end_of_switch(own));
+            let question = self.quiet_question(place);
+            self.walk(now, Purpose::Join, question);
+        }
+    }
+
+    /// Somebody told of switches, or a walk to the own place met them.
+    pub(super) fn meet(&mut self, switches: impl IntoIterator<Item = (Ipp, Option<Ipp>)>) {
+        for (ipp, via) in switches {
+            let waiting = &mut self.neighbours.waiting;
+            let news = waiting.iter().all(|(other, _)| *other != ipp);
+            if news && waiting.len() < bounds::NEIGHBOURS_WAITING {
+                waiting.push_back((ipp, via));
+            }
+        }
+    }
+
+    /// Opens sessions with those that the DHT wants: at most [`BUCKET`] of each distance.
+    fn meet_on(&mut self, now: Duration) {
+        if self.neighbours.waiting.is_empty() {
+            return;
+        }
+        let (mut all, mut opening) = (0, 0);
+        for (_, session) in self.sessions.iter().filter(|(_, session)| session.neighbour) {
+            all += 1;
+            opening += usize::from(!session.is_open());
+        }
+        while opening < bounds::NEIGHBOURS_AT_ONCE
+            && let Some((ipp, via)) = self.neighbours.waiting.pop_front()
+        {
+            if all < bounds::NEIGHBOURS && self.wants(ipp) {
+                self.begin(now, ipp, via, None, None, true);
+                all += 1;
+                opening += 1;
+            }
+        }
+    }
+
+    fn wants(&self, ipp: Ipp) -> bool {
+        let known = Some(ipp) == self.own || self.sessions.with(ipp).next().is_some();
+        let room = |own: Ipp| self.bucket_has_room(end_of_switch(own), end_of_switch(ipp));
+        !known && self.own.is_none_or(room)
+    }
+
+    fn bucket_has_room(&self, own: End, end: End) -> bool {
+        let bucket = own.bucket(end);
+        let peers: BTreeSet<Ipp> = self
+            .sessions
+            .iter()
+            .filter(|(_, session)| own.bucket(session.end) == bucket)
+            .map(|(_, session)| session.peer)
+            .collect();
+        peers.len() < BUCKET
+    }
+}

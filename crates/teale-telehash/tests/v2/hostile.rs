@@ -1,0 +1,187 @@
+//! Strangers who mean harm. Whatever they do is bounded.
+
+use serde_json::json;
+use teale_telehash::v2::{Event, Req, bounds};
+
+use crate::support::*;
+
+#[test]
+fn a_peer_that_never_acknowledges_gets_a_window_and_no_more() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    let session = node.session(BOB);
+    for _ in 0..bounds::THREADS {
+        let body = vec![0; 100_000].into();
+        node.act(|switch, now| switch.request(now, session, Req::new("PUT", "x:"), body));
+    }
+    assert_eq!(bob.take(&mut node).len(), bounds::WINDOW);
+    for _ in 0..10 {
+        node.pass(secs(20.0));
+        bob.say(&mut node, json!({"tid": "I hear nothing"}));
+    }
+    assert!(node.switch.sessions().all(|session| session.unconfirmed <= bounds::WINDOW + 1));
+    assert!(node.sent.len() < 60, "{}", node.sent.len());
+}
+
+#[test]
+fn a_flood_of_starts_is_answered_within_bounds() {
+    let mut node = Node::new();
+    let mut answers = 0;
+    for n in 0..20_000_u32 {
+        let [a, b, c, d] = (n | 0x0b00_0000).to_be_bytes();
+        node.hear(&format!("{a}.{b}.{c}.{d}:7"), &json!({"start": format!("{n}"), "tid": "x"}), b"");
+        answers += node.take().len();
+        if n % 1000 == 0 {
+            node.pass(secs(1.0));
+        }
+    }
+    assert!(answers <= 100 * 22, "{answers}");
+    assert!(node.sessions() <= bounds::HALF_OPEN, "{}", node.sessions());
+    assert!(node.take_events().is_empty(), "nothing of it reaches the program");
+    // Who is in earnest still gets in, a moment later.
+    node.pass(secs(1.0));
+    Friend::open(&mut node, BOB);
+    node.pass(secs(60.0));
+    assert!(node.sessions() <= 1);
+}
+
+#[test]
+fn one_address_gets_few_answers_and_few_sessions() {
+    let mut node = Node::new();
+    for n in 0..1000 {
+        node.hear(BOB, &json!({"start": format!("{n}")}), b"");
+    }
+    assert_eq!(node.take().len(), bounds::START_ANSWERS as usize);
+    for n in 0..100 {
+        node.pass(secs(2.0));
+        node.hear(BOB, &json!({"start": format!("later {n}")}), b"");
+    }
+    assert!(node.sessions() <= bounds::SESSIONS_PER_PEER);
+}
+
+#[test]
+fn spoofed_sids_change_nothing() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    bob.say(&mut node, json!({"recv": ABC}));
+    node.pass(secs(1.0));
+    node.take();
+    let before: Vec<_> = node.switch.sessions().collect();
+    for n in 0..1000_u32 {
+        let guess = teale_telehash::end_of(n.to_be_bytes()).to_string();
+        node.hear(BOB, &json!({"sid": guess, "seq": n, "stop": ABC, "range": [0, 0], "miss": [0]}), b"");
+        node.hear(CAROL, &json!({"sid": bob.sid, "seq": n, "stop": ABC, "range": [0, 0]}), b"");
+    }
+    assert_eq!(node.switch.sessions().collect::<Vec<_>>(), before);
+    assert_eq!((node.take(), node.switch.counters().strays), (vec![], 2000));
+}
+
+#[test]
+fn a_see_cannot_make_it_ask_without_end() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    node.act(|switch, now| switch.seek(now, ABC.parse().unwrap(), None, "".into()));
+    let tid = bob.take(&mut node)[0].keys["tid"].clone();
+    let mut asked = std::collections::BTreeSet::new();
+    for n in 0..200_u32 {
+        let see: Vec<String> = (0..60).map(|k| format!("10.7.{n}.{k}:7")).collect();
+        bob.say(&mut node, json!({"see": see, "tid": tid}));
+        for sent in node.take() {
+            if sent.has("send") {
+                asked.insert(sent.to.clone());
+                node.hear(&sent.to, &json!({"see": see, "tid": tid}), b"");
+            }
+        }
+    }
+    assert!(asked.len() <= bounds::WALK_ASKS, "{}", asked.len());
+}
+
+#[test]
+fn bodies_that_never_end_are_dropped_and_their_memory_is_bounded() {
+    let mut node = Node::new();
+    let body = vec![0; 1200];
+    for peer in 1..=40 {
+        let mut friend = Friend::open(&mut node, &format!("10.8.0.{peer}:7"));
+        for thread in 0..70 {
+            for _ in 0..40 {
+                friend.say_with(&mut node, json!({"tid": format!("{thread}")}), &body);
+            }
+        }
+        node.take();
+        assert!(node.switch.buffered() <= bounds::BODIES);
+    }
+    // 40 x 64 threads x 40 packets of 1.2 kB and their cost are twice what all may take.
+    assert!(node.switch.buffered() > bounds::BODIES / 2);
+    assert!(node.switch.counters().threads_dropped > 40 * 6 * 40);
+    node.pass(secs(60.0));
+    assert_eq!((node.sessions(), node.switch.buffered()), (0, 0));
+}
+
+#[test]
+fn one_body_is_bounded_too() {
+    let mut config = quiet();
+    config.body_limit = 100_000;
+    let mut node = Node::with(config);
+    let mut bob = Friend::open(&mut node, BOB);
+    for _ in 0..100 {
+        bob.say_with(&mut node, json!({"tid": "1", "req": {"uri": "x:"}}), &[0; 1200]);
+    }
+    bob.say(&mut node, json!({"tid": "1", "done": true}));
+    assert!(node.take_events().is_empty());
+    assert!(node.switch.counters().threads_dropped > 0);
+}
+
+#[test]
+fn a_listener_that_never_acknowledges_costs_a_bounded_queue() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    bob.say(&mut node, json!({"recv": ABC}));
+    for n in 0..1000 {
+        node.hear(CAROL, &json!({"send": ABC, "tid": format!("{n}")}), &[0; 1000]);
+    }
+    let counters = node.switch.counters();
+    let held = counters.relayed as usize;
+    assert!(held <= bounds::WINDOW + bounds::WAITING_RELAYED, "{held}");
+    assert_eq!(counters.relays_dropped as usize, 1000 - held);
+}
+
+#[test]
+fn recvs_are_bounded() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    for n in 0..1100_u32 {
+        bob.say(&mut node, json!({"recv": teale_telehash::end_of(n.to_be_bytes()).to_string()}));
+    }
+    assert_eq!(node.switch.sessions().next().unwrap().recvs, bounds::RECVS_PER_SESSION);
+    assert_eq!(node.switch.counters().recvs_refused, 100);
+}
+
+#[test]
+fn answers_outside_sessions_are_no_amplifier() {
+    let mut node = Node::new();
+    Friend::open(&mut node, BOB);
+    let near = teale_telehash::end_of_switch(ipp(BOB)).to_string();
+    for _ in 0..1000 {
+        node.hear(CAROL, &json!({"send": near}), b"");
+    }
+    assert_eq!(node.take_to(CAROL).len(), bounds::SEE_ANSWERS as usize);
+    assert_eq!(node.switch.counters().sees_withheld, 1000 - u64::from(bounds::SEE_ANSWERS));
+}
+
+#[test]
+fn sessions_never_exceed_their_bound() {
+    let mut node = Node::new();
+    for n in 0..600_u32 {
+        node.now += secs(0.1);
+        let peer = format!("10.9.{}.{}:7", n / 250, n % 250);
+        node.hear(&peer, &json!({"start": peer}), b"");
+        if let Some(answer) = node.take_to(&peer).into_iter().find(|sent| sent.has("start")) {
+            let sid = sid(&peer, answer.keys["start"].as_str().unwrap());
+            Friend { ipp: peer, sid, next: 0 }.say(&mut node, json!({"range": [0, 0]}));
+        }
+    }
+    assert!(node.sessions() <= bounds::SESSIONS - bounds::SESSIONS_OURS);
+    let id = node.act(|switch, now| switch.open(now, ipp("10.10.0.1:7"), None));
+    assert!(node.switch.sessions().any(|session| session.id == id), "ours still find room");
+    assert!(!node.take_events().iter().any(|event| matches!(event, Event::Closed { .. })));
+}
