@@ -6,10 +6,12 @@ mod chat;
 mod cluster;
 mod lan;
 mod limits;
+mod packet;
 mod peek;
 mod relay;
 mod round_trips;
 mod sharing;
+mod telex;
 mod vectors;
 
 /// The first node id of the vectors.
