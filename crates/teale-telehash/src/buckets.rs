@@ -107,19 +107,36 @@ impl Buckets {
     }
 
     /// The nearest to an end among those that `fit`, nearest first, at most `count`.
+    ///
+    /// Only a few buckets are looked at: all of one are nearer than all of the next one in [`Self::outward`].
     pub(crate) fn nearest(&self, end: End, count: usize, fit: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let mut nearest: Vec<Entry> = Vec::with_capacity(count + 1);
-        for entry in self.iter() {
-            let distance = entry.end.distance(end);
-            let full = nearest.len() >= count;
-            if full && nearest.last().is_some_and(|last| last.end.distance(end) <= distance) || !fit(entry) {
-                continue;
+        let mut nearest = Vec::with_capacity(count);
+        let mut sorted = Vec::with_capacity(BUCKET);
+        for bucket in self.outward(end) {
+            sorted.clear();
+            sorted.extend(bucket.iter().map(|entry| (entry.end.distance(end), *entry)));
+            sorted.sort_unstable_by_key(|(distance, _)| *distance);
+            let fitting = sorted.iter().map(|(_, entry)| *entry).filter(|entry| fit(entry));
+            nearest.extend(fitting.take(count - nearest.len()));
+            if nearest.len() >= count {
+                break;
             }
-            let at = nearest.partition_point(|other| other.end.distance(end) < distance);
-            nearest.insert(at, *entry);
-            nearest.truncate(count);
         }
         nearest
+    }
+
+    /// The buckets by their distance from an end. Where the end differs from our own in bit `n`, whoever is in bucket `n`
+    /// differs from us in the same highest bit, so he is nearer to it than we are, and the more so the higher the bit.
+    fn outward(&self, end: End) -> impl Iterator<Item = &Vec<Entry>> {
+        let own = self.own.unwrap_or(end);
+        let differs = move |bit: &usize| {
+            let byte = end.as_bytes().len() - 1 - bit / 8;
+            (own.as_bytes()[byte] ^ end.as_bytes()[byte]) >> (bit % 8) & 1 == 1
+        };
+        let bits = 0..self.buckets.len();
+        let nearer = bits.clone().rev().filter(differs);
+        let farther = bits.filter(move |bit| !differs(bit));
+        nearer.chain(farther).map(|bit| &self.buckets[bit])
     }
 }
 
