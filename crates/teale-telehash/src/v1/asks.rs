@@ -43,8 +43,14 @@ impl Asks {
         self.len == 0
     }
 
-    /// A question was sent.
+    /// A question was sent; one that was sent before and is sent again is still one.
     pub(super) fn insert(&mut self, now: Duration, to: Ipp, end: End, purpose: For) {
+        let same = |ask: &&mut Ask| ask.purpose == purpose && ask.end == end;
+        if let Some(ask) = self.asks.get_mut(&to).and_then(|asks| asks.iter_mut().find(same)) {
+            ask.again &= now < ask.at + ASK_KEPT;
+            ask.at = now;
+            return;
+        }
         if self.len >= ASKS {
             self.expire(now);
         }
@@ -119,6 +125,7 @@ mod tests {
         let mut asks = Asks::default();
         asks.insert(Duration::ZERO, ipp(1), end_of("a"), For::Dial(1));
         asks.insert(Duration::ZERO, ipp(1), end_of("b"), For::Ping);
+        asks.insert(Duration::ZERO, ipp(1), end_of("a"), For::Dial(1));
         asks.insert(Duration::ZERO, ipp(2), end_of("c"), For::Dial(2));
         assert_eq!(asks.again(Duration::ZERO, ipp(1)).len(), 2);
         assert!(asks.again(Duration::ZERO, ipp(1)).is_empty(), "once");
@@ -135,7 +142,7 @@ mod tests {
         }
         assert_eq!(asks.len, ASKS);
         assert!(asks.waits(Duration::ZERO, ipp(1)) && !asks.waits(ASK_KEPT, ipp(1)));
-        asks.insert(ASK_KEPT, ipp(1), end_of("a"), For::Contact);
+        asks.insert(ASK_KEPT, ipp(1), end_of("b"), For::Contact);
         assert_eq!((asks.len, asks.asks.len()), (1, 1));
     }
 }
