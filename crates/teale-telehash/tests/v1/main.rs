@@ -4,6 +4,7 @@
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
 mod bytes;
+mod conversation;
 mod dial;
 mod hostile;
 mod line;
