@@ -184,7 +184,7 @@ impl Switch {
         self.bind(peer, offer.bind.as_deref());
         let seek = offer.tid.as_deref().and_then(|tid| self.seeks.with_tid(tid));
         self.event(Event::Opened { id, peer, incoming, tid: offer.tid, seek, bind: offer.bind });
-        self.come_online();
+        self.come_online(now);
         if let Some(seek) = seek {
             self.found(seek, id);
         }

@@ -52,6 +52,13 @@ impl Listens {
         self.all.values().map(|listen| listen.next).min()
     }
 
+    /// There is somebody to ask now: those that are listened to nowhere do not wait.
+    pub(super) fn hurry(&mut self, now: Duration) {
+        for listen in self.all.values_mut().filter(|listen| listen.at.is_empty()) {
+            listen.next = now;
+        }
+    }
+
     /// Whether this send was not told within [`bounds::HEARD_ONCE`].
     fn is_news(&mut self, now: Duration, source: Ipp, end: End, tid: &str) -> bool {
         while let Some((at, key)) = self.order.front()

@@ -102,18 +102,24 @@ impl Switch {
         }
         let count = |ipp: Ipp| claims.get(&ipp).map_or(0, BTreeSet::len);
         let best = claims.iter().max_by_key(|(_, peers)| peers.len()).map(|(ipp, _)| *ipp);
-        self.own = match (self.own, best) {
+        let before = self.own;
+        self.own = match (before, best) {
             (None, best) => best,
             (Some(own), Some(best)) if count(best) >= bounds::OWN_AGREED && count(best) > count(own) => {
                 Some(best)
             }
             (own, _) => own,
         };
+        if before.is_some() && self.own != before {
+            // That is news like the first time.
+            self.online = false;
+        }
     }
 
-    pub(super) fn come_online(&mut self) {
+    pub(super) fn come_online(&mut self, now: Duration) {
         if let (false, Some(own)) = (self.online, self.own) {
             self.online = true;
+            self.listens.hurry(now);
             self.event(Event::Online { own });
         }
     }

@@ -40,7 +40,12 @@ pub(super) enum Phase {
 #[derive(Debug)]
 pub(super) enum Standing {
     /// We answered its `start`; it has not shown that it got the answer.
-    Answered { offer: Offer, since: Duration },
+    Answered {
+        offer: Offer,
+        since: Duration,
+        /// How often the answer went again unasked: only where we wanted the session too.
+        again: usize,
+    },
     /// Both have shown that they receive what is sent to their addresses.
     Open,
 }
@@ -78,7 +83,12 @@ impl Session {
 
     /// A session the peer began.
     pub(super) fn answered(now: Duration, peer: Ipp, channel: Channel, offer: Offer) -> Self {
-        Self::new(now, peer, false, Phase::Met(Box::new(channel), Standing::Answered { offer, since: now }))
+        Self::new(
+            now,
+            peer,
+            false,
+            Phase::Met(Box::new(channel), Standing::Answered { offer, since: now, again: 0 }),
+        )
     }
 
     fn new(now: Duration, peer: Ipp, ours: bool, phase: Phase) -> Self {
@@ -142,7 +152,7 @@ impl Session {
         let Phase::Opening(opening) = &self.phase else { return None };
         let sids = starts::sids(theirs, &opening.start);
         let channel = Channel::new(opening.start.clone(), theirs.to_owned(), sids);
-        self.phase = Phase::Met(Box::new(channel), Standing::Answered { offer, since: now });
+        self.phase = Phase::Met(Box::new(channel), Standing::Answered { offer, since: now, again: 0 });
         Some(sids)
     }
 
@@ -189,14 +199,33 @@ impl Session {
 
     /// The `start` again, if it is time.
     pub(super) fn start_again(&mut self, now: Duration) -> Option<Bytes> {
-        let Phase::Opening(opening) = &mut self.phase else { return None };
-        let at = opening.next_start()?;
+        let at = self.next_start()?;
         if now < at {
             return None;
         }
-        opening.again += 1;
         self.spoke = now;
-        Some(opening.packet.clone())
+        match &mut self.phase {
+            Phase::Opening(opening) => {
+                opening.again += 1;
+                Some(opening.packet.clone())
+            }
+            Phase::Met(channel, Standing::Answered { again, .. }) => {
+                *again += 1;
+                channel.reply().cloned()
+            }
+            Phase::Met(_, Standing::Open) => None,
+        }
+    }
+
+    /// When the `start` goes again. Where two have crossed, our answer says it too: both may have been lost.
+    fn next_start(&self) -> Option<Duration> {
+        let (began, again) = match &self.phase {
+            Phase::Opening(opening) => (opening.began, opening.again),
+            Phase::Met(_, Standing::Answered { since, again, .. }) if self.ours => (*since, *again),
+            Phase::Met(..) => return None,
+        };
+        let waits = bounds::START_AGAIN.get(..=again)?;
+        Some(began + waits.iter().sum::<Duration>())
     }
 
     /// Whether its time is over.
@@ -209,7 +238,8 @@ impl Session {
         match &self.phase {
             Phase::Opening(opening) => (opening.began + bounds::START_WITHIN, CloseReason::Unanswered),
             Phase::Met(_, Standing::Answered { since, .. }) => {
-                (*since + bounds::IDLE, CloseReason::Unanswered)
+                let patience = if self.ours { bounds::START_WITHIN } else { bounds::IDLE };
+                (*since + patience, CloseReason::Unanswered)
             }
             Phase::Met(_, Standing::Open) => (self.heard + bounds::IDLE, CloseReason::Idle),
         }
@@ -219,8 +249,7 @@ impl Session {
     pub(super) fn deadline(&self, patience: Duration) -> Duration {
         let (end, _) = self.last_moment();
         let next = match &self.phase {
-            Phase::Opening(opening) => opening.next_start(),
-            Phase::Met(_, Standing::Answered { .. }) => None,
+            Phase::Opening(_) | Phase::Met(_, Standing::Answered { .. }) => self.next_start(),
             Phase::Met(channel, Standing::Open) => {
                 let ack = channel.inbound.due().filter(|_| channel.outbound.has_room_to_acknowledge());
                 let keep_alive = Some(self.spoke + bounds::KEEP_ALIVE);
@@ -228,13 +257,6 @@ impl Session {
             }
         };
         [next, self.threads.deadline(patience)].into_iter().flatten().fold(end, Duration::min)
-    }
-}
-
-impl Opening {
-    fn next_start(&self) -> Option<Duration> {
-        let waits = bounds::START_AGAIN.get(..=self.again)?;
-        Some(self.began + waits.iter().sum::<Duration>())
     }
 }
 

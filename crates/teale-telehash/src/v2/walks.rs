@@ -97,7 +97,7 @@ impl Switch {
         let mut walk = Walk::new(now, question.end, width);
         let known = self.sessions.nearest(question.end, width, |_| true);
         let strangers = if known.is_empty() { self.neighbours.strangers() } else { Vec::new() };
-        for ipp in known.into_iter().chain(strangers) {
+        for ipp in known.into_iter().chain(strangers).filter(|ipp| Some(*ipp) != self.own) {
             walk.tell(ipp, None);
         }
         self.walks.all.insert(question.tid.clone(), UnderWay { purpose, question, walk });

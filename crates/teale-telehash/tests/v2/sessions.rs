@@ -129,6 +129,23 @@ fn s15_crossing_starts_end_in_one_session() {
 }
 
 #[test]
+fn s15_crossed_starts_whose_answers_are_lost_are_said_again() {
+    let mut node = Node::new();
+    opening(&mut node);
+    node.hear(BOB, &json!({"start": "beta", "to": OWN, "from": BOB}), b"");
+    let answer = node.take();
+    node.pass(secs(9.9));
+    let again = node.take();
+    assert_eq!(again.len(), 3);
+    assert!(again.iter().all(|sent| sent.raw == answer[0].raw));
+    // One that we did not want is not sent to whoever may have been named.
+    node.hear(CAROL, &json!({"start": "gamma"}), b"");
+    node.take();
+    node.pass(secs(30.0));
+    assert_eq!(node.take_to(CAROL), []);
+}
+
+#[test]
 fn s16_own_starts_are_long_and_never_the_same() {
     let mut node = Node::new();
     let mut starts = std::collections::BTreeSet::new();
