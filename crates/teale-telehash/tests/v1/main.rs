@@ -6,6 +6,7 @@
 mod bytes;
 mod conversation;
 mod dial;
+mod family;
 mod hostile;
 mod line;
 mod pop;
