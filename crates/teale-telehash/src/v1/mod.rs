@@ -56,7 +56,7 @@ mod ports;
 mod receiving;
 mod relaying;
 mod rings;
-mod scope;
+pub(crate) mod scope;
 mod seeding;
 mod seeing;
 mod sending;

@@ -12,7 +12,7 @@ use super::{
     session::{Offer, Phase, Session},
     starts,
 };
-use crate::reflection::is_one_host;
+use crate::{reflection::is_one_host, v1::scope::plausible};
 
 impl Switch {
     /// Opens a session. `via` is the switch that told of the peer: it is asked to make the peer open its NAT.
@@ -138,7 +138,7 @@ impl Switch {
         let own = self.own;
         let Some(session) = self.sessions.get_mut(id) else { return };
         let peer = session.peer;
-        session.claimed = packet.to;
+        session.claimed = packet.to.filter(|to| is_claim(*to, peer));
         session.behind_nat = packet.from.is_some_and(|from| from != peer);
         let answer = Packet { to: Some(peer), from: own, tid: packet.tid.clone(), ..Packet::default() };
         let answer = session.channel_mut().map(|channel| channel.answer(now, answer));
@@ -154,7 +154,7 @@ impl Switch {
         let answered = ids.into_iter().find_map(|id| {
             let session = self.sessions.get_mut(id)?;
             let sids = session.answer(theirs, sid)?;
-            session.claimed = packet.to;
+            session.claimed = packet.to.filter(|to| is_claim(*to, from));
             session.behind_nat = packet.from.is_some_and(|its| its != from);
             // What it learns from this packet, the peer has to acknowledge: so it is surely told that we have its answer.
             session.backlog.push(Packet { to: Some(from), ..Packet::default() });
@@ -206,4 +206,9 @@ impl Switch {
         self.listen_closed(now, id, session.peer);
         self.go_offline(now);
     }
+}
+
+/// Whether this can be our own address as a peer sees it.
+fn is_claim(to: Ipp, peer: Ipp) -> bool {
+    to.is_v4() == peer.is_v4() && plausible(to, None)
 }

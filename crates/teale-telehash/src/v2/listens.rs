@@ -1,7 +1,7 @@
 //! Hashes the program listens to: `recv` at the three closest switches, kept there.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
 
@@ -9,10 +9,11 @@ use teale_wire::telehash::{End, Ipp, Packet};
 
 use super::{
     Switch, bounds,
+    memo::Memo,
     ports::{Event, RecvId, SessionId},
     walks::{Found, Purpose},
 };
-use crate::hash::end_of_switch;
+use crate::{hash::end_of_switch, v1::scope::plausible};
 
 #[derive(Debug)]
 struct Listen {
@@ -43,8 +44,7 @@ impl Listen {
 pub(super) struct Listens {
     last: u64,
     all: BTreeMap<RecvId, Listen>,
-    heard: BTreeSet<(Ipp, End, String)>,
-    order: VecDeque<(Duration, (Ipp, End, String))>,
+    heard: Memo,
 }
 
 impl Listens {
@@ -57,22 +57,6 @@ impl Listens {
         for listen in self.all.values_mut().filter(|listen| listen.at.is_empty()) {
             listen.next = now;
         }
-    }
-
-    /// Whether this send was not told within [`bounds::HEARD_ONCE`].
-    fn is_news(&mut self, now: Duration, source: Ipp, end: End, tid: &str) -> bool {
-        while let Some((at, key)) = self.order.front()
-            && (*at + bounds::HEARD_ONCE <= now || self.order.len() >= bounds::HEARD)
-        {
-            self.heard.remove(key);
-            self.order.pop_front();
-        }
-        let key = (source, end, tid.to_owned());
-        let news = self.heard.insert(key.clone());
-        if news {
-            self.order.push_back((now, key));
-        }
-        news
     }
 }
 
@@ -129,11 +113,11 @@ impl Switch {
         packet: &Packet,
     ) {
         let listening = self.listens.all.values().any(|listen| listen.end == end);
-        if !listening || Some(source) == self.own {
+        if !listening || Some(source) == self.own || !plausible(source, self.own) {
             return;
         }
         let tid = packet.tid.clone();
-        if tid.as_deref().is_none_or(|tid| self.listens.is_news(now, source, end, tid)) {
+        if self.listens.heard.is_news(now, source, end, tid.as_deref()) {
             let (bind, body) = (packet.bind.clone(), packet.body.clone());
             self.event(Event::Heard { end, source, via, tid, bind, body });
         }

@@ -48,6 +48,7 @@ mod exchange;
 mod handshake;
 mod inbound;
 mod listens;
+mod memo;
 mod neighbours;
 mod outbound;
 mod pop;
@@ -97,6 +98,7 @@ pub struct Switch {
     start_answers: rate::Rates,
     see_answers: rate::Rates,
     relays: rate::Rate,
+    relayed: memo::Memo,
     walks: walks::Walks,
     listens: listens::Listens,
     seeks: seeks::Seeks,
@@ -122,6 +124,7 @@ impl Switch {
             start_answers: rate::Rates::new(now, bounds::START_ANSWERS, 1, bounds::START_ANSWERS_PER_SECOND),
             see_answers: rate::Rates::new(now, bounds::SEE_ANSWERS, 4, bounds::SEE_ANSWERS_PER_SECOND),
             relays: rate::Rate::new(now, bounds::RELAYS_PER_SECOND),
+            relayed: memo::Memo::default(),
             walks: walks::Walks::default(),
             listens: listens::Listens::default(),
             seeks: seeks::Seeks::default(),

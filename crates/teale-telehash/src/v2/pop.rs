@@ -6,6 +6,7 @@ use bytes::Bytes;
 use teale_wire::telehash::{Ipp, Packet};
 
 use super::{Switch, bounds};
+use crate::v1::scope::plausible;
 
 impl Switch {
     /// The first packet to a switch has gone. The one that told of it is asked to make it open its NAT.
@@ -52,7 +53,7 @@ impl Switch {
     }
 
     fn pop_back(&mut self, now: Duration, own: Ipp, source: Option<Ipp>) {
-        let Some(source) = source else {
+        let Some(source) = source.filter(|source| plausible(*source, Some(own))) else {
             self.counters.ignored += 1;
             return;
         };

@@ -25,7 +25,10 @@ impl Switch {
             return;
         }
         self.heard(now, end, from, None, packet);
-        self.relay(now, from, end, packet.tid.clone(), packet.bind.clone(), packet);
+        // In a session nothing is acted on twice; outside, the sender may have asked again for want of an answer.
+        if session.is_some() || self.relayed.is_news(now, from, end, packet.tid.as_deref()) {
+            self.relay(now, from, end, packet.tid.clone(), packet.bind.clone(), packet);
+        }
         self.tell_closer(now, from, session, end, packet.tid.clone());
     }
 

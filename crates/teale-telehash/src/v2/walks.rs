@@ -12,6 +12,7 @@ use super::{
     starts,
     walk::{Ask, Walk},
 };
+use crate::v1::scope::plausible;
 
 /// What a walk is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,7 +107,9 @@ impl Switch {
     /// Switches closer to a hash that a walk asked for.
     pub(super) fn saw(&mut self, from: Ipp, tid: Option<&str>, see: &[Ipp]) {
         let own = self.own;
-        let wanted = |ipp: &Ipp| Some(*ipp) != own && *ipp != from && ipp.is_v4() == from.is_v4();
+        let wanted = |ipp: &Ipp| {
+            Some(*ipp) != own && *ipp != from && ipp.is_v4() == from.is_v4() && plausible(*ipp, own)
+        };
         let see: Vec<Ipp> = see.iter().copied().filter(wanted).collect();
         let under_way = tid.and_then(|tid| self.walks.all.get_mut(tid));
         let joins = under_way.as_ref().is_some_and(|under_way| under_way.purpose == Purpose::Join);

@@ -97,6 +97,30 @@ fn a_see_cannot_make_it_ask_without_end() {
 }
 
 #[test]
+fn the_world_cannot_point_it_at_its_own_network() {
+    let mut config = quiet();
+    config.own = Some(ipp("9.9.9.9:1"));
+    let mut node = Node::with(config);
+    let mut bob = Friend::open(&mut node, "8.8.8.8:1");
+    node.act(|switch, now| switch.seek(now, ABC.parse().unwrap(), None, "".into()));
+    node.act(|switch, now| switch.recv(now, ABC.parse().unwrap()));
+    let tid = bob.take(&mut node)[0].keys["tid"].clone();
+    let inside = ["127.0.0.1:1", "10.1.2.3:1", "192.168.1.1:1", "169.254.1.1:1", "[::1]:1", "224.0.0.1:1"];
+    bob.say(&mut node, json!({"see": inside, "tid": tid}));
+    for inside in inside {
+        bob.say(&mut node, json!({"pop": "9.9.9.9:1", "source": inside}));
+        bob.say(&mut node, json!({"send": ABC, "source": inside, "tid": inside}));
+    }
+    node.pass(secs(9.0));
+    assert!(node.take().iter().all(|sent| sent.to == "8.8.8.8:1"));
+    let heard = node.take_events().into_iter().filter_map(|event| match event {
+        Event::Heard { source, .. } => Some(source),
+        _ => None,
+    });
+    assert!(heard.into_iter().all(|source| source == ipp("8.8.8.8:1")));
+}
+
+#[test]
 fn bodies_that_never_end_are_dropped_and_their_memory_is_bounded() {
     let mut node = Node::new();
     let body = vec![0; 1200];

@@ -87,6 +87,24 @@ fn s43_a_relay_copies_send_tid_bind_and_body() {
 }
 
 #[test]
+fn s43_a_send_that_is_sent_again_is_relayed_once() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    bob.say(&mut node, json!({"recv": ABC}));
+    for seconds in [0.0, 1.0, 10.0] {
+        node.pass(secs(seconds));
+        node.hear(CAROL, &json!({"send": ABC, "tid": "1"}), b"");
+    }
+    let relayed = bob
+        .take(&mut node)
+        .iter()
+        .filter(|sent| sent.has("source"))
+        .map(|sent| sent.raw.clone())
+        .collect::<std::collections::BTreeSet<_>>();
+    assert_eq!(relayed.len(), 2, "at first, and after ten seconds");
+}
+
+#[test]
 fn s44_see_has_only_switches_closer_than_this_one() {
     let mut node = Node::new();
     let all = near(ABC, 250);

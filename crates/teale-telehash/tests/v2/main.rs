@@ -5,6 +5,7 @@
 #![expect(unreachable_pub, reason = "a test binary has no outside")]
 
 mod content;
+mod conversation;
 mod dht;
 mod framing;
 mod hostile;

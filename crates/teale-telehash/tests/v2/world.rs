@@ -30,6 +30,8 @@ pub struct World {
     pub events: Vec<Vec<Event>>,
     pub sent: usize,
     pub weather: Weather,
+    /// Everything that is sent, as text, if anybody wants to see it.
+    pub trace: Option<String>,
     /// Those that are cut off.
     pub dead: Vec<bool>,
     rng: StdRng,
@@ -51,6 +53,7 @@ impl World {
             events: Vec::new(),
             sent: 0,
             weather: FAIR,
+            trace: None,
             dead: vec![false; count],
             rng: StdRng::from_seed([seed; 32]),
             wakes: vec![None; count],
@@ -87,6 +90,14 @@ impl World {
     fn post(&mut self, from: usize, to: Ipp, bytes: Vec<u8>) {
         assert!(bytes.len() < 1400);
         self.sent += 1;
+        if self.trace.is_some() {
+            let length = usize::from(u16::from_be_bytes([bytes[0], bytes[1]]));
+            let json = String::from_utf8_lossy(&bytes[2..2 + length]);
+            let body = String::from_utf8_lossy(&bytes[2 + length..]);
+            let body = if body.is_empty() { String::new() } else { format!(" + {body}") };
+            let at = self.now.as_secs_f64();
+            self.note(&format!("{at:6.3} {} > {to}  {json}{body}", address(from)));
+        }
         let Some(to) = (0..self.switches.len()).find(|n| address(*n) == to) else { return };
         let copies = if self.rng.random_bool(self.weather.loss) {
             0
@@ -105,6 +116,14 @@ impl World {
         let result = act(&mut self.switches[n], self.now);
         self.drain(n);
         result
+    }
+
+    /// A line for the trace.
+    pub fn note(&mut self, line: &str) {
+        if let Some(trace) = &mut self.trace {
+            trace.push_str(line);
+            trace.push('\n');
+        }
     }
 
     /// Opens a session and waits for it.
