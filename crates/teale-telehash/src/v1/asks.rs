@@ -1,11 +1,13 @@
 //! Questions that wait for an answer. v1 answers do not say what they answer: a `.see` is taken for the answer to the
-//! oldest question to its sender.
+//! oldest question to its sender that it can be an answer to. Two questions to one switch are nothing rare (a switch just
+//! heard of is asked for our own end, and by the dial that found it), and their answers may overtake each other.
 
 use std::{collections::BTreeMap, time::Duration};
 
 use teale_wire::telehash::{End, Ipp};
 
 use super::bounds::{ASK_KEPT, ASKS};
+use crate::end_of_switch;
 
 /// What a question is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,12 +78,14 @@ impl Asks {
         true
     }
 
-    /// A `.see` came: the question it answers.
-    pub(super) fn answered(&mut self, now: Duration, from: Ipp) -> Option<Ask> {
+    /// A `.see` with these switches came: the question it answers.
+    pub(super) fn answered(&mut self, now: Duration, from: Ipp, see: &[Ipp]) -> Option<Ask> {
         let asks = self.asks.get_mut(&from)?;
         let before = asks.len();
         asks.retain(|ask| now < ask.at + ASK_KEPT);
-        let answered = (!asks.is_empty()).then(|| asks.remove(0));
+        let fits = |ask: &Ask| can_answer(from, see, ask.end);
+        let which = if asks.len() > 1 { asks.iter().position(fits).unwrap_or(0) } else { 0 };
+        let answered = (which < asks.len()).then(|| asks.remove(which));
         self.len -= before - asks.len();
         if asks.is_empty() {
             self.asks.remove(&from);
@@ -111,6 +115,13 @@ impl Asks {
     }
 }
 
+/// Whether these switches can be a switch's answer to a dial of this end: each is nearer to it than the switch is, or the
+/// switch itself (the page's rule). Some implementations answer others; with them the order has to do.
+fn can_answer(from: Ipp, see: &[Ipp], end: End) -> bool {
+    let own = end_of_switch(from).distance(end);
+    see.iter().all(|ipp| *ipp == from || end_of_switch(*ipp).distance(end) < own)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -129,9 +140,24 @@ mod tests {
         asks.insert(Duration::ZERO, ipp(2), end_of("c"), For::Dial(2));
         assert_eq!(asks.again(Duration::ZERO, ipp(1)).len(), 2);
         assert!(asks.again(Duration::ZERO, ipp(1)).is_empty(), "once");
-        let purposes = [1, 1, 1, 2].map(|n| asks.answered(Duration::ZERO, ipp(n)).map(|ask| ask.purpose));
+        let purposes =
+            [1, 1, 1, 2].map(|n| asks.answered(Duration::ZERO, ipp(n), &[]).map(|ask| ask.purpose));
         assert_eq!(purposes, [Some(For::Dial(1)), Some(For::Ping), None, Some(For::Dial(2))]);
         assert!(asks.is_empty() && asks.asks.is_empty());
+    }
+
+    #[test]
+    fn an_answer_finds_its_question_whichever_came_first() {
+        let (from, near) = (ipp(1), ipp(2));
+        let far = end_of_switch(near).far();
+        for first in [end_of_switch(near), far] {
+            let mut asks = Asks::default();
+            for (n, end) in [first, first.far()].into_iter().enumerate() {
+                asks.insert(Duration::ZERO, from, end, For::Dial(n as u64));
+            }
+            assert_eq!(asks.answered(Duration::ZERO, from, &[near]).unwrap().end, end_of_switch(near));
+            assert_eq!(asks.answered(Duration::ZERO, from, &[from]).unwrap().end, far);
+        }
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, time::Duration};
 
 use teale_wire::telehash::{Distance, End, Ipp};
 
-use super::bounds::{DIAL_ALPHA, DIAL_ANSWER_WITHIN, DIAL_CANDIDATES, DIAL_NEAREST, DIAL_WITHIN, SEE};
+use super::bounds::{
+    DIAL_ALPHA, DIAL_ANSWER_WITHIN, DIAL_CANDIDATES, DIAL_NEAREST, DIAL_TRIES, DIAL_WITHIN, SEE,
+};
 use crate::end_of_switch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +23,8 @@ struct Candidate {
     /// Who told of it.
     via: Option<Ipp>,
     state: State,
+    /// How often it was asked.
+    tries: u8,
 }
 
 /// A dial under way.
@@ -64,7 +68,7 @@ impl Dial {
         if full && self.candidates.last_key_value().is_some_and(|(last, _)| *last <= distance) {
             return;
         }
-        self.candidates.entry(distance).or_insert(Candidate { ipp, via, state: State::New });
+        self.candidates.entry(distance).or_insert(Candidate { ipp, via, state: State::New, tries: 0 });
         if self.candidates.len() > DIAL_CANDIDATES {
             self.candidates.pop_last();
         }
@@ -109,7 +113,8 @@ impl Dial {
         for candidate in nearest {
             if candidate.state == State::New && in_flight < DIAL_ALPHA {
                 candidate.state = State::Asked(now);
-                self.asked += 1;
+                self.asked += usize::from(candidate.tries == 0);
+                candidate.tries += 1;
                 return Step::Ask(candidate.ipp, candidate.via);
             }
             all_answered &= candidate.state == State::Answered;
@@ -120,7 +125,7 @@ impl Dial {
     fn time_out(&mut self, now: Duration) {
         for candidate in self.candidates.values_mut() {
             if candidate.waits_until().is_some_and(|until| until <= now) {
-                candidate.state = State::Silent;
+                candidate.state = if candidate.tries < DIAL_TRIES { State::New } else { State::Silent };
             }
         }
     }
@@ -185,15 +190,19 @@ mod tests {
     }
 
     #[test]
-    fn the_silent_are_given_up_after_a_second() {
+    fn the_silent_are_given_up_after_three_questions() {
         let mut dial = Dial::new(Duration::ZERO, end_of("target"));
         for n in 0..4 {
             dial.offer(ipp(n), None);
         }
         assert_eq!(asks(&mut dial, Duration::ZERO).len(), 3);
         assert_eq!(dial.step(Duration::ZERO), Step::Wait(DIAL_ANSWER_WITHIN));
-        assert_eq!(asks(&mut dial, DIAL_ANSWER_WITHIN).len(), 1);
-        assert_eq!(dial.step(DIAL_ANSWER_WITHIN * 2), Step::Done);
+        assert_eq!(asks(&mut dial, DIAL_ANSWER_WITHIN).len(), 3);
+        assert_eq!(asks(&mut dial, DIAL_ANSWER_WITHIN * 2).len(), 3);
+        for n in 3..6 {
+            assert_eq!(asks(&mut dial, DIAL_ANSWER_WITHIN * n).len(), 1);
+        }
+        assert_eq!(dial.step(DIAL_ANSWER_WITHIN * 6), Step::Done);
         assert!(dial.closest().is_empty());
         assert_eq!(dial.asked(), 4);
     }

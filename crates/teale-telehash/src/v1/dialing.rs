@@ -135,7 +135,8 @@ impl Switch {
         if self.asks.claim(now, ipp, end, id) {
             return true;
         }
-        let unknown = !self.peers.contains(ipp);
+        // Whoever is behind a NAT hears neither this question nor the last one, unless it opens a path.
+        let unknown = self.peers.get(ipp).is_none_or(|peer| !peer.handshake.confirmed());
         let asked = self.ask(now, ipp, end, For::Dial(id));
         if let Some(via) = via.filter(|_| unknown && asked && self.config.level != Level::Announcer) {
             self.ask_to_pop(now, via, end_of_switch(ipp));

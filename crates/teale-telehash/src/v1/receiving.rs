@@ -63,7 +63,9 @@ impl Switch {
     /// What a telex says, once its headers are done with.
     fn take_in(&mut self, now: Duration, from: Ipp, mut telex: Telex, proven: bool) {
         if let Some(see) = telex.see.take() {
-            self.command_see(now, from, see, telex.to, proven);
+            // Whoever asks at the same time tells of itself, and answers nothing.
+            let answer = !telex.signals.contains_key("+end");
+            self.command_see(now, from, see, (telex.to, answer), proven);
         }
         if let Some(rules) = telex.tap.take() {
             let taken = proven && self.config.level == Level::Full && self.taps.set(from, rules);

@@ -52,7 +52,7 @@ impl Switch {
         now: Duration,
         from: Ipp,
         see: Vec<Ipp>,
-        to: Option<Ipp>,
+        (to, answer): (Option<Ipp>, bool),
         proven: bool,
     ) {
         let announcer = self.config.level == Level::Announcer;
@@ -62,7 +62,7 @@ impl Switch {
             return;
         }
         self.seed_answered(now, from, to);
-        let answered = self.asks.answered(now, from);
+        let answered = if answer { self.asks.answered(now, from, &see) } else { None };
         let dial = match answered.map(|ask| ask.purpose) {
             Some(For::Dial(id)) => Some(id),
             Some(For::Ping) => {

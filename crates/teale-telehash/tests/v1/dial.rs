@@ -44,7 +44,7 @@ fn s19_what_was_passed_on_gets_none() {
 
 #[test]
 fn s20_see_has_the_five_nearest_sorted() {
-    let (mut bench, peers) = crowd(40);
+    let (mut bench, _peers) = crowd(40);
     let own = bench.own_end();
     for n in 0..60 {
         let end = end_of(format!("{n}"));
@@ -64,7 +64,6 @@ fn s20_see_has_the_five_nearest_sorted() {
         }
         assert_eq!(see, nearest.iter().map(Ipp::to_string).collect::<Vec<_>>());
     }
-    let _ = peers;
 }
 
 #[test]
@@ -213,7 +212,8 @@ fn a_dial_of_nobody_ends() {
     let peer = bench.visible(address(1));
     let id = bench.switch.dial(bench.now, end_of("x"));
     assert_eq!(bench.sent_now().iter().filter(|sent| sent.to == peer.ipp).count(), 1);
-    bench.pass(secs(1.0));
+    let asked = bench.pass(secs(3.0)).into_iter().filter(|(_, sent)| sent.to == peer.ipp);
+    assert_eq!(asked.count(), 2, "twice more");
     assert_eq!(bench.events(), [Event::Dialed { id, closest: vec![], asked: 1 }]);
 }
 

@@ -210,7 +210,7 @@ fn what_we_announce_reaches_those_who_tap_us() {
     bench.pass(secs(12.0));
     bench.switch.announce(bench.now, end_of_switch(ipp(OWN)), [("+foo".to_owned(), "1".to_owned())].into());
     let mut sent = bench.sent_now();
-    sent.extend(bench.pass(secs(2.0)).into_iter().map(|(_, sent)| sent));
+    sent.extend(bench.pass(secs(4.0)).into_iter().map(|(_, sent)| sent));
     let copies = sent.iter().filter(|sent| sent.to == tapper.ipp && sent.get("+foo").is_some());
     assert_eq!(copies.map(|sent| sent.get("_hop").unwrap().clone()).collect::<Vec<_>>(), [json!(1)]);
 }

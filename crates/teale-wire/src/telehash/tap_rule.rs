@@ -20,8 +20,10 @@ use crate::{WireError, limits};
 /// telex never matches anything, and cannot be made here.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TapRule {
-    is: BTreeMap<String, String>,
-    has: BTreeSet<String>,
+    // In order and each once, as the maps they are made of. A switch holds a rule for each of its peers, and a map's
+    // smallest node has room for eleven.
+    is: Box<[(Box<str>, Box<str>)]>,
+    has: Box<[Box<str>]>,
 }
 
 impl TapRule {
@@ -43,34 +45,37 @@ impl TapRule {
 
     /// Every signal aimed at an end.
     pub fn of_end(end: End) -> Self {
-        Self { is: [("+end".to_owned(), end.to_string())].into(), has: BTreeSet::new() }
+        Self { is: [("+end".into(), end.to_string().into())].into(), has: Box::default() }
     }
 
     /// Requests to open a port that are aimed at an end: what each switch taps its own end for.
     pub fn of_pop(end: End) -> Self {
-        Self { has: ["+pop".to_owned()].into(), ..Self::of_end(end) }
+        Self { has: ["+pop".into()].into(), ..Self::of_end(end) }
     }
 
     fn checked(is: BTreeMap<String, String>, has: BTreeSet<String>) -> Option<Self> {
         let about_signals = is.keys().chain(&has).all(|key| key.starts_with('+'));
         let few = (1..=limits::TAP_KEYS).contains(&(is.len() + has.len()));
-        (about_signals && few).then_some(Self { is, has })
+        (about_signals && few).then(|| Self {
+            is: is.into_iter().map(|(key, value)| (key.into(), value.into())).collect(),
+            has: has.into_iter().map(Into::into).collect(),
+        })
     }
 
     /// Signals that must have exactly this value.
-    pub fn is(&self) -> &BTreeMap<String, String> {
-        &self.is
+    pub fn is(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.is.iter().map(|(key, value)| (&**key, &**value))
     }
 
     /// Signals that must be there, whatever their value.
-    pub fn has(&self) -> &BTreeSet<String> {
-        &self.has
+    pub fn has(&self) -> impl Iterator<Item = &str> {
+        self.has.iter().map(|key| &**key)
     }
 
     /// Whether a telex with these signals is one that was asked for.
     pub fn matches(&self, signals: &Signals) -> bool {
-        self.is.iter().all(|(key, value)| signals.get(key) == Some(value))
-            && self.has.iter().all(|key| signals.contains_key(key))
+        self.is().all(|(key, value)| signals.get(key).is_some_and(|given| given == value))
+            && self.has().all(|key| signals.contains_key(key))
     }
 
     pub(super) fn write(&self, out: &mut Vec<u8>) {
