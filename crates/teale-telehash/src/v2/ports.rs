@@ -10,6 +10,7 @@ use super::bounds;
 
 /// What a switch is told once.
 #[derive(Debug, Clone)]
+#[non_exhaustive]
 pub struct Config {
     /// The own public IP:PORT, where it is known; else the first peers tell it.
     pub own: Option<Ipp>,
