@@ -180,7 +180,7 @@ impl Switch {
         let Some(session) = self.sessions.get_mut(id) else { return };
         session.heard = now;
         let (peer, incoming) = (session.peer, !session.ours);
-        self.learn_own();
+        self.learn_own(now);
         self.bind(peer, offer.bind.as_deref());
         let seek = offer.tid.as_deref().and_then(|tid| self.seeks.with_tid(tid));
         self.event(Event::Opened { id, peer, incoming, tid: offer.tid, seek, bind: offer.bind });

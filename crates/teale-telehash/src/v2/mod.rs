@@ -183,6 +183,10 @@ impl Switch {
     }
 
     fn send(&mut self, to: Ipp, bytes: Bytes) {
+        // A walk may have been told of this switch before it knew its own address.
+        if Some(to) == self.own {
+            return;
+        }
         self.out.push_back(Output::Send { to, bytes });
     }
 

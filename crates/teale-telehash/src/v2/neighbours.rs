@@ -7,7 +7,11 @@ use std::{
 
 use teale_wire::telehash::{End, Ipp};
 
-use super::{Switch, bounds, ports::Event, walks::Purpose};
+use super::{
+    Switch, bounds,
+    ports::{CloseReason, Event},
+    walks::Purpose,
+};
 use crate::{buckets::BUCKET, hash::end_of_switch};
 
 /// Whom to try when there is nobody, and when to look around.
@@ -93,7 +97,7 @@ impl Switch {
 
     /// Takes the own address from what open sessions' peers say: the first one, and another only if two of them agree and
     /// no more say what was believed before.
-    pub(super) fn learn_own(&mut self) {
+    pub(super) fn learn_own(&mut self, now: Duration) {
         let mut claims: BTreeMap<Ipp, BTreeSet<Ipp>> = BTreeMap::new();
         for (_, session) in self.sessions.iter().filter(|(_, session)| session.is_open()) {
             if let Some(claimed) = session.claimed {
@@ -113,6 +117,13 @@ impl Switch {
         if before.is_some() && self.own != before {
             // That is news like the first time.
             self.online = false;
+        }
+        if let Some(own) = self.own.filter(|_| self.own != before) {
+            // Somebody told of this switch itself, before it knew that.
+            let selves: Vec<_> = self.sessions.with(own).map(|(id, _)| id).collect();
+            for id in selves {
+                self.end(now, id, CloseReason::Unanswered);
+            }
         }
     }
 
