@@ -68,8 +68,10 @@ pub const ASK_KEPT: Duration = Duration::from_secs(5);
 /// A dial to the other side of the ring, or anywhere, after so long: buckets that nobody fills.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(600);
 
-/// Peers whose taps are kept; one more is refused.
-pub const TAPPERS: usize = 256;
+/// Peers whose taps are kept; one more is refused. Each peer that keeps a line with us taps its own end for `+pop`.
+pub const TAPPERS: usize = 1024;
+/// Of these, so many may have rules that name no end: those are compared with every telex.
+pub const TAPPERS_OF_ANY: usize = 128;
 /// A telex that was passed on so often is not passed on again (the page: "less than 4").
 pub const HOPS: u8 = 4;
 /// Taps of our own; one more is never placed.

@@ -132,7 +132,7 @@ pub enum Event {
         /// Who keeps it, the nearest first; empty when nobody does.
         at: Vec<Ipp>,
     },
-    /// Signals that one of our taps matches. Anyone can make them up.
+    /// Signals that one of our taps matches; an end alone (somebody dials it) is none. Anyone can make them up.
     Signal {
         /// Who passed them to us.
         from: Ipp,

@@ -11,7 +11,7 @@ impl Switch {
     /// remembered.
     pub(super) fn take_signals(&mut self, now: Duration, from: Ipp, telex: &Telex) {
         let pops = self.asks_us_to_pop(telex);
-        let wanted = self.own_taps.matches(&telex.signals);
+        let wanted = says_something(telex) && self.own_taps.matches(&telex.signals);
         let passed_on = self.config.level == Level::Full && telex.hop < bounds::HOPS;
         let tappers = if passed_on { self.taps.matching(&telex.signals) } else { Vec::new() };
         if !pops && !wanted && tappers.is_empty() {
@@ -63,4 +63,9 @@ impl Switch {
             _ => self.counters.pops_refused += 1,
         }
     }
+}
+
+/// Whether there is more than an end: others' dials pass a tap of it as well, and are no news for the application.
+fn says_something(telex: &Telex) -> bool {
+    telex.signals.keys().any(|key| key != "+end")
 }

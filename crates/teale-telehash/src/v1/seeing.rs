@@ -61,7 +61,9 @@ impl Switch {
             self.counters.see_refused += 1;
             return;
         }
-        self.seed_answered(now, from, to);
+        if answer {
+            self.seed_answered(now, from, to);
+        }
         let answered = if answer { self.asks.answered(now, from, &see) } else { None };
         let dial = match answered.map(|ask| ask.purpose) {
             Some(For::Dial(id)) => Some(id),

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use teale_wire::telehash::{End, Ipp, Signals, TapRule};
 
-use super::bounds::TAPPERS;
+use super::bounds::{TAPPERS, TAPPERS_OF_ANY};
 
 /// The taps of all peers.
 #[derive(Debug, Default)]
@@ -21,7 +21,7 @@ impl Taps {
         if self.rules.get(&peer).is_some_and(|before| *before == rules) {
             return true;
         }
-        if !rules.is_empty() && self.rules.len() >= TAPPERS && !self.rules.contains_key(&peer) {
+        if !self.has_room(peer, &rules) {
             return false;
         }
         self.remove(peer);
@@ -32,6 +32,14 @@ impl Taps {
             self.rules.insert(peer, rules);
         }
         true
+    }
+
+    fn has_room(&self, peer: Ipp, rules: &[TapRule]) -> bool {
+        let of_any = self.by_end.get(&None).map_or(&[][..], Vec::as_slice);
+        let wants_any = rules.iter().any(|rule| end_of_rule(rule).is_none());
+        let fits = self.rules.contains_key(&peer) || self.rules.len() < TAPPERS;
+        let any_fits = of_any.contains(&peer) || of_any.len() < TAPPERS_OF_ANY;
+        rules.is_empty() || (fits && (any_fits || !wants_any))
     }
 
     /// Its line is over.

@@ -119,16 +119,26 @@ fn a_spoofed_asker_gets_ten_kilobytes_and_no_more() {
 fn taps_that_match_everything_are_bounded() {
     let mut bench = Bench::root();
     let mut tappers = Vec::new();
-    for n in 0..bounds::TAPPERS as u32 + 50 {
+    let all = bounds::TAPPERS as u32 + 20;
+    for n in 0..all {
         let mut peer = Peer::new(somewhere(n));
         bench.say(&mut peer, json!({"+end": ABC}));
-        bench.say(&mut peer, json!({".tap": vec![json!({"has": ["+x"]}); 70]}));
+        let rule = if n < 150 { json!({"has": ["+x"]}) } else { json!({"is": {"+end": ABC}}) };
+        bench.say(&mut peer, json!({".tap": vec![rule; 20]}));
         bench.sent.clear();
         tappers.push(peer);
     }
-    assert_eq!(bench.switch.counters().taps_refused, 50);
+    let refused = 150 - bounds::TAPPERS_OF_ANY as u32;
+    assert_eq!(bench.switch.counters().taps_refused, u64::from(refused), "of any");
+    let more = all..all + 30;
+    more.for_each(|n| {
+        let mut peer = Peer::new(somewhere(n));
+        bench.say(&mut peer, json!({"+end": ABC}));
+        bench.say(&mut peer, json!({".tap": [{"is": {"+end": ABC}}]}));
+    });
+    assert_eq!(bench.switch.counters().taps_refused, u64::from(refused) + 28, "in all");
     let sent = bench.hear(address(1), json!({"+x": "1"}));
-    assert_eq!(sent.len(), bounds::TAPPERS);
+    assert_eq!(sent.len(), bounds::TAPPERS_OF_ANY);
     // Each gets what it confirms, and no more.
     let mut bytes = vec![0; tappers.len()];
     for n in 0..200 {

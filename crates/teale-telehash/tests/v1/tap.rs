@@ -198,6 +198,8 @@ fn signals_that_our_taps_match_are_told_once() {
     bench.hear(address(2), signals.clone());
     bench.hear(address(3), signals);
     bench.hear(address(2), json!({"+end": end_of("there"), "+foo": "bar", "_hop": 2}));
+    // A dial alone is no news.
+    bench.hear(address(4), json!({"+end": end_of("here")}));
     let events = bench.events();
     let [Event::Signal { from, end, signals, hop }] = &events[..] else { panic!("{events:?}") };
     assert_eq!((*from, *end, *hop), (address(2), Some(end_of("here")), 2));
