@@ -5,6 +5,7 @@
 //! - [`v1`]: the pages of 2011. Telexes of JSON; dial an end, announce signals there, tap what others announce.
 //! - [`v2`]: the draft of 2012-08-03. Packets of JSON and a body; sessions with reliable delivery, requests and
 //!   answers, subscriptions to a hash.
+//! - [`Endpoint`] (feature `io`): both of them on one UDP socket and tokio.
 //! - [`end_of`], [`end_of_switch`]: where things are in the DHT.
 //!
 //! The contract: both switches are machines without socket, clock or randomness of their own. Datagrams and calls go in;
@@ -12,13 +13,15 @@
 //! constant. Nothing a switch says is trusted: an end finds whoever answers for it, and what they claim is a hint until
 //! something outside this crate proves it.
 
-#![allow(dead_code, reason = "until both switches use all of the shared parts")]
-
 mod buckets;
 mod hash;
+#[cfg(feature = "io")]
+mod io;
 mod reflection;
 pub mod v1;
 pub mod v2;
 
 pub use hash::{end_of, end_of_switch};
+#[cfg(feature = "io")]
+pub use io::{Dialed, Endpoint, EndpointConfig, EndpointError};
 pub use teale_wire::telehash::{Distance, End, Ipp};
