@@ -13,6 +13,7 @@ use crate::{
     DataDir, Node, NodeError, Secret, Settings,
     api::{self, Guard},
     config::{FIRST_TOKEN_SECONDS, NEXT_TOKEN_SECONDS, QUEUE, SLOTS},
+    dht::{self, Dht, DhtOptions},
     engine::{self, EngineOptions, ModelSpec, UpstreamOptions},
     hardware, known_peers_file,
     lan::{self, LanOptions, Member, device_id, static_peer},
@@ -78,6 +79,7 @@ pub struct NodeBuilder {
     passcode: Option<Secret>,
     known_peers: Option<KnownPeers>,
     lan: Option<LanOptions>,
+    dht: Option<DhtOptions>,
     sharing: ShareOptions,
 }
 
@@ -104,6 +106,7 @@ impl Default for NodeBuilder {
             passcode: None,
             known_peers: None,
             lan: None,
+            dht: None,
             sharing: ShareOptions::default(),
         }
     }
@@ -226,6 +229,13 @@ impl NodeBuilder {
         self
     }
 
+    /// Takes part in the DHT: providers are found by the name of a model, without a relay. The node then also listens for
+    /// peers' TCP connections, as on the local network ([`NodeBuilder::lan`] says where; by default on port 11436).
+    pub fn dht(mut self, options: DhtOptions) -> Self {
+        self.dht = Some(options);
+        self
+    }
+
     /// Where model files lie, and what of them is offered. Without this, and with a data directory, the node can fetch
     /// models and offers nothing.
     pub fn sharing(mut self, options: ShareOptions) -> Self {
@@ -278,14 +288,24 @@ impl NodeBuilder {
         let name = self.name.take().filter(|name| !name.is_empty()).unwrap_or_else(hardware::host_name);
         let identity = Arc::new(identity);
         let hardware = self.hardware.take().unwrap_or_else(hardware::detect);
+        let joined_relays = self.relays.clone();
         let cluster = self.join(Arc::clone(&identity), &name, &hardware, backend, &known);
-        let lan = match self.lan.take() {
+        let lan = match self.lan_to_join() {
             Some(options) => {
                 let (encryption, identity_proof) = (self.encryption, self.identity_proof);
                 let policy = Policy { encryption, identity_proof, known: known.clone() };
+                let identity = Arc::clone(&identity);
                 Some(lan::join(&cluster, options, Member { identity, policy, name: name.clone(), hardware })?)
             }
             None => None,
+        };
+        let dht = match (self.dht.take(), &lan) {
+            (Some(options), Some(lan)) => {
+                let (cluster, lan) = (cluster.clone(), lan.clone());
+                let member = dht::Member { identity, cluster, lan, relays: joined_relays };
+                Some(Dht::start(options, member).await?)
+            }
+            _ => None,
         };
         let sharing = shared.map(|config| cluster.share(config));
         if let Some(late) = late {
@@ -298,6 +318,7 @@ impl NodeBuilder {
             }
         }
         let mut node = Node::new(id, name, cluster, lan, lock);
+        node.meet(dht);
         node.share(sharing);
         if let (Some(listener), Some(options)) = (listener, self.api.take()) {
             node.open_api(listener, options)?;
@@ -306,6 +327,18 @@ impl NodeBuilder {
             node.keep(known, dir);
         }
         Ok(node)
+    }
+
+    /// The local network as it was asked for; with a DHT at least a listener, where those who met there connect.
+    fn lan_to_join(&mut self) -> Option<LanOptions> {
+        match self.lan.take() {
+            None if self.dht.is_some() => Some(LanOptions { discover: false, ..LanOptions::default() }),
+            Some(mut options) if self.dht.is_some() => {
+                options.listen = options.listen.or_else(|| LanOptions::default().listen);
+                Some(options)
+            }
+            options => options,
+        }
     }
 
     async fn listen(&self) -> Result<Option<tokio::net::TcpListener>, NodeError> {

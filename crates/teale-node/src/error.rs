@@ -51,6 +51,20 @@ pub enum NodeError {
     /// The local network cannot be joined.
     #[error("local network: {0}; choose another address with --lan-listen, or stay off it with --no-lan")]
     Lan(#[from] teale_cluster::lan::LanStartError),
+    /// A seed of the DHT that cannot be contacted.
+    #[error("`{seed}` is no seed of the DHT: {reason}")]
+    DhtSeed {
+        /// The seed.
+        seed: String,
+        /// Why not.
+        reason: String,
+    },
+    /// The DHT has to be entered somewhere.
+    #[error("the DHT needs a switch to begin with: name one with --dht-seed HOST:PORT")]
+    DhtNoSeed,
+    /// The DHT's socket cannot be had.
+    #[error("the DHT: {0}; choose another address with --dht-listen")]
+    Dht(#[from] teale_telehash::EndpointError),
     /// A model that cannot be served.
     #[error("model `{model}`: {reason}")]
     Model {

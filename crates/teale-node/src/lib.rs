@@ -38,6 +38,7 @@ pub mod cli;
 mod client;
 mod config;
 mod demo_model;
+mod dht;
 mod engine;
 mod error;
 mod hardware;
@@ -58,6 +59,7 @@ pub use config::{
     ConfigError, EncryptionChoice, Layers, LogFormat, ProofChoice, RelayLimitSettings, RelaySettings,
     Resolved, Row, Secret, Settings, ShareSettings, Source,
 };
+pub use dht::{Dht, DhtOptions, DhtStatus, DhtTap};
 pub use engine::{EngineOptions, ModelSpec, UpstreamOptions};
 pub use error::NodeError;
 pub use hardware::detect as detect_hardware;
@@ -71,4 +73,5 @@ pub use teale_cluster as cluster;
 pub use teale_identity as identity;
 pub use teale_relay_client as relay_client;
 pub use teale_relay_server as relay_server;
+pub use teale_telehash as telehash;
 pub use teale_wire::chat;

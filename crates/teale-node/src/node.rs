@@ -9,7 +9,7 @@ use tokio::{net::TcpListener, task::JoinHandle};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::{
-    ApiOptions, DataDir, NodeBuilder, NodeError, Secret,
+    ApiOptions, DataDir, Dht, NodeBuilder, NodeError, Secret,
     api::{Api, ApiServer, Guard},
     known_peers_file,
     runtime::{DataDirLock, RuntimeFile},
@@ -29,6 +29,7 @@ pub struct Node {
     lock: Option<DataDirLock>,
     keeper: Option<Keeper>,
     sharing: Option<Sharing>,
+    dht: Option<Dht>,
 }
 
 /// The task that saves the memory of peers' keys; it ends, after a last look, when this is dropped.
@@ -51,7 +52,7 @@ impl Node {
         lan: Option<Lan>,
         lock: Option<DataDirLock>,
     ) -> Self {
-        Self { id, name, cluster, lan, api: None, server: None, lock, keeper: None, sharing: None }
+        Self { id, name, cluster, lan, api: None, server: None, lock, keeper: None, sharing: None, dht: None }
     }
 
     /// Its id.
@@ -89,12 +90,24 @@ impl Node {
         self.sharing.as_ref()
     }
 
+    /// The DHT, if the node takes part in it.
+    pub fn dht(&self) -> Option<&Dht> {
+        self.dht.as_ref()
+    }
+
+    pub(crate) fn meet(&mut self, dht: Option<Dht>) {
+        self.dht = dht;
+    }
+
     pub(crate) fn share(&mut self, sharing: Option<Sharing>) {
         self.sharing = sharing;
     }
 
     /// Refuses new work, lets running requests end within `limit`, and closes everything.
     pub async fn shutdown(mut self, limit: Duration) {
+        if let Some(dht) = self.dht.take() {
+            dht.shutdown().await;
+        }
         self.cluster.drain(limit).await;
         if let Some(server) = self.server.take() {
             server.shutdown(API_LINGER).await;
@@ -118,6 +131,7 @@ impl Node {
         };
         let mut api = Api::new(self.cluster.clone(), self.lan.clone(), guard, self.id, self.name.clone());
         api.share(self.sharing.clone());
+        api.meet(self.dht.clone());
         self.server = Some(api.serve(listener, options.write_timeout));
         self.api = Some(address);
         if let Some(lock) = &mut self.lock {

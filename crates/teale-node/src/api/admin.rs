@@ -13,6 +13,7 @@ use teale_cluster::{ClusterStatus, lan::LanStatus};
 use teale_wire::NodeId;
 
 use super::{Api, errors::ApiError};
+use crate::{Dht, DhtStatus};
 
 /// `GET /teale/v1/status`.
 #[derive(Debug, Clone, Serialize)]
@@ -25,6 +26,8 @@ struct Status {
     relays: Vec<Relay>,
     /// `null` for a node that is not on its local network.
     lan: Option<LanStatus>,
+    /// `null` for a node that is not in the DHT.
+    dht: Option<DhtStatus>,
     peers: usize,
     #[serde(flatten)]
     cluster: ClusterStatus,
@@ -78,6 +81,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>) -> Response {
         uptime_seconds: api.started.elapsed().as_secs(),
         relays: api.cluster.relays().into_iter().map(relay).collect(),
         lan: api.lan.as_ref().map(teale_cluster::lan::Lan::status),
+        dht: api.dht.as_ref().map(Dht::status),
         peers: api.cluster.peers().len(),
         cluster: api.cluster.status(),
     })

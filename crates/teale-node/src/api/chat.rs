@@ -35,6 +35,8 @@ const MAX_MESSAGES: usize = 4096;
 const HEAD_AFTER: Duration = Duration::from_secs(15);
 /// While a node is younger than this it may not have heard of its peers yet …
 const JOIN_GRACE: Duration = Duration::from_secs(5);
+/// How long an unknown model is looked for in the DHT.
+const DHT_WAIT: Duration = Duration::from_secs(10);
 /// … so an unknown model is waited for, so long at most. Also how long a request waits for fresh news of its peers.
 const DISCOVERY_WAIT: Duration = Duration::from_secs(2);
 
@@ -128,6 +130,14 @@ async fn ask(api: Arc<Api>, request: ChatRequest) -> Result<Answer, AskError> {
     let young = api.started.elapsed() < JOIN_GRACE;
     let result = api.cluster.chat(request.clone()).await;
     match result {
+        // Nobody known has it: somebody in the DHT may.
+        Err(AskError::ModelNotFound) if let Some(dht) = &api.dht => {
+            drop(api.lookout.look());
+            if dht.find(&request.model, DHT_WAIT).await {
+                return api.cluster.chat(request).await;
+            }
+            result
+        }
         // An unknown model is answered at once by a node that has looked around before; the next try knows more.
         Err(AskError::ModelNotFound) if !young => {
             drop(api.lookout.look());

@@ -28,6 +28,8 @@ use teale_wire::NodeId;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::Dht;
+
 pub(crate) use chat::protection;
 pub(crate) use guard::Guard;
 pub(crate) use metrics::path_name;
@@ -39,6 +41,7 @@ pub(crate) struct Api {
     cluster: Cluster,
     lan: Option<Lan>,
     sharing: Option<Sharing>,
+    dht: Option<Dht>,
     guard: Guard,
     node: NodeId,
     name: String,
@@ -61,6 +64,7 @@ impl Api {
             cluster,
             lan,
             sharing: None,
+            dht: None,
             guard,
             node,
             name,
@@ -75,6 +79,11 @@ impl Api {
     /// What is known of model files.
     pub(crate) fn share(&mut self, sharing: Option<Sharing>) {
         self.sharing = sharing;
+    }
+
+    /// Who looks in the DHT for models that nobody known serves.
+    pub(crate) fn meet(&mut self, dht: Option<Dht>) {
+        self.dht = dht;
     }
 
     /// Serves on a listener. A client that takes nothing of an answer for `write_timeout` is cut off.

@@ -133,7 +133,7 @@ impl Chat {
             return self.through_api(context, &client, prompt).await;
         }
         let settings = context.settings();
-        if settings.joined_relays().is_empty() && settings.lan_options().is_none() {
+        if settings.joined_relays().is_empty() && settings.lan_options().is_none() && !settings.dht {
             return Err(Failure::no_node(&context.data_dir())
                 .hint("start one with `teale-node serve`, or join for one request with --relay URL"));
         }
@@ -172,7 +172,10 @@ impl Chat {
                 models => only_model(models)?,
             },
         };
-        let found = cluster.wait_for_model(&model, self.join_time()).await;
+        let found = match node.dht() {
+            Some(dht) => dht.find(&model, self.join_time()).await,
+            None => cluster.wait_for_model(&model, self.join_time()).await,
+        };
         if !found {
             return Err(unreachable(node, &model));
         }

@@ -25,7 +25,8 @@ pub(super) struct JoinFlags {
     #[arg(long = "no-relay", action = ArgAction::SetFalse)]
     #[serde(skip_serializing_if = "is_true")]
     use_relays: bool,
-    /// Neither look for peers on the local network nor listen there; peers given with --peer are still reached.
+    /// Neither look for peers on the local network nor listen there, unless --lan-listen or --dht is given; peers given
+    /// with --peer are still reached.
     #[arg(long = "no-lan", action = ArgAction::SetFalse)]
     #[serde(skip_serializing_if = "is_true")]
     lan: bool,
@@ -45,6 +46,18 @@ pub(super) struct JoinFlags {
     #[arg(long = "exclude-interface", value_name = "NAME")]
     #[serde(skip_serializing_if = "Vec::is_empty")]
     exclude_interfaces: Vec<String>,
+    /// Take part in the DHT: be found by one's models and find others' by name, without a relay. Needs --dht-seed.
+    #[arg(long)]
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dht: bool,
+    /// Enter the DHT by this switch, HOST:PORT; may be given several times.
+    #[arg(long = "dht-seed", value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    dht_seeds: Vec<String>,
+    /// Where the DHT's switch listens, UDP [default: any free port].
+    #[arg(long, value_name = "ADDRESS")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    dht_listen: Option<SocketAddr>,
     /// The node's name, for people [default: the host's].
     #[arg(long)]
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -97,6 +110,9 @@ pub(super) fn builder(settings: &Settings) -> Result<NodeBuilder, Failure> {
     }
     if let Some(lan) = settings.lan_options() {
         builder = builder.lan(lan);
+    }
+    if let Some(dht) = settings.dht_options() {
+        builder = builder.dht(dht);
     }
     Ok(settings.joined_relays().iter().fold(builder, NodeBuilder::relay))
 }

@@ -4,6 +4,7 @@ mod chat;
 mod completions;
 mod config;
 mod demo;
+mod dht;
 mod failure;
 mod global;
 mod identity;
@@ -55,6 +56,8 @@ enum Verb {
     Models(models::Models),
     /// Show the state of the running node.
     Status(status::Status),
+    /// Run a switch of the DHT, or look into it.
+    Dht(dht::DhtVerb),
     /// Show who this node is.
     Identity(identity::IdentityVerb),
     /// Show the settings and where they come from.
@@ -102,6 +105,7 @@ impl Cli {
             Verb::Peers(verb) => verb.run(&context(Table::new())?),
             Verb::Models(verb) => verb.run(&context(verb.table()?)?),
             Verb::Status(verb) => verb.run(&context(Table::new())?),
+            Verb::Dht(verb) => verb.run(&context(Table::new())?),
             Verb::Identity(verb) => verb.run(&context(Table::new())?),
         }
     }

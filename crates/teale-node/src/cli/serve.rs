@@ -120,9 +120,9 @@ async fn serve(context: &Context) -> Result<(), Failure> {
         cors_origins: settings.cors_origins.clone(),
         ..ApiOptions::new(settings.api)
     };
-    if settings.joined_relays().is_empty() && settings.lan_options().is_none() {
+    if settings.joined_relays().is_empty() && settings.lan_options().is_none() && !settings.dht {
         tracing::warn!(
-            "neither a relay nor the local network: this node reaches nobody; give one with --relay URL"
+            "neither a relay, nor the local network, nor the DHT: this node reaches nobody; give one with --relay URL"
         );
     }
     let starting = join::serving(settings, &context.data_dir())?.api(api).start();

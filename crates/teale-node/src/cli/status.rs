@@ -34,6 +34,9 @@ fn text(status: &Value) -> String {
                 let _ = writeln!(out, "{:<16} {}", "relay", self::relay(relay));
             }),
             Value::Object(lan) if key == "lan" => out.push_str(&self::lan(lan)),
+            Value::Object(_) if key == "dht" => {
+                let _ = writeln!(out, "{}", super::dht::text(value));
+            }
             Value::String(text) => {
                 let _ = writeln!(out, "{:<16} {}", plain(key).replace('_', " "), plain(text));
             }

@@ -12,8 +12,8 @@ use teale_noise::IdentityProof;
 use teale_relay_client::Encryption;
 
 use super::{RelayLimitSettings, Secret};
-use crate::ShareOptions;
 use crate::lan::{LanOptions, default_listen};
+use crate::{DhtOptions, ShareOptions};
 
 /// The local API's default port, on loopback.
 pub(crate) const API_PORT: u16 = 11435;
@@ -57,6 +57,12 @@ pub struct Settings {
     pub interfaces: Vec<String>,
     /// Never these interfaces.
     pub exclude_interfaces: Vec<String>,
+    /// Whether to take part in the DHT: to be found there by one's models, and to look for others'.
+    pub dht: bool,
+    /// Switches to enter the DHT by, `HOST:PORT`.
+    pub dht_seeds: Vec<String>,
+    /// Where the DHT's switch listens (UDP).
+    pub dht_listen: SocketAddr,
     /// Models to serve: `FILE.gguf` or `NAME=FILE.gguf`.
     pub models: Vec<String>,
     /// An OpenAI-compatible server to serve from.
@@ -118,6 +124,9 @@ impl Default for Settings {
             peers: Vec::new(),
             interfaces: Vec::new(),
             exclude_interfaces: Vec::new(),
+            dht: false,
+            dht_seeds: Vec::new(),
+            dht_listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)),
             models: Vec::new(),
             upstream: None,
             upstream_key: None,
@@ -149,9 +158,15 @@ impl Settings {
         if self.use_relays { &self.relays } else { &[] }
     }
 
+    /// How to take part in the DHT: `None` stays out of it.
+    pub fn dht_options(&self) -> Option<DhtOptions> {
+        let options = DhtOptions { listen: self.dht_listen, ..DhtOptions::new(self.dht_seeds.clone()) };
+        self.dht.then_some(options)
+    }
+
     /// How to take part in the local network: `None` stays off it.
     pub fn lan_options(&self) -> Option<LanOptions> {
-        if !self.lan && self.peers.is_empty() {
+        if !self.lan && self.peers.is_empty() && self.lan_listen.is_none() {
             return None;
         }
         Some(LanOptions {

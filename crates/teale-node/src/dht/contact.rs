@@ -1,0 +1,169 @@
+//! Contact records: made of what this node knows of itself, and checked before anything of them is used.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::Duration,
+};
+
+use teale_identity::{Identity, NodeId, signed};
+use teale_telehash::Ipp;
+use teale_wire::{ContactRecord, limits};
+use thiserror::Error;
+
+/// How long a record of ours holds.
+const LIFE: Duration = Duration::from_secs(600);
+/// What clocks may differ by.
+const SKEW: u64 = 300;
+/// The longest that anybody's record is believed.
+const LONGEST: Duration = Duration::from_secs(900);
+
+/// What this node knows of where it can be reached.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Places {
+    /// Its public address in the DHT.
+    pub(crate) own: Option<Ipp>,
+    /// Where the cluster's TCP listens.
+    pub(crate) listening: Vec<SocketAddr>,
+    /// Addresses of its interfaces.
+    pub(crate) interfaces: Vec<IpAddr>,
+    /// Relays it has joined.
+    pub(crate) relays: Vec<String>,
+}
+
+impl Places {
+    /// The addresses to name, the public one first. Loopback only where the DHT itself is on loopback.
+    fn addresses(&self) -> Vec<Ipp> {
+        let on_loopback = self.own.is_some_and(|own| own.ip().is_loopback());
+        let mut addresses = Vec::new();
+        for listening in &self.listening {
+            if !listening.ip().is_unspecified() {
+                addresses.push(*listening);
+                continue;
+            }
+            let all = self.own.map(Ipp::ip).into_iter().chain(self.interfaces.iter().copied());
+            // A socket of IPv6's wildcard takes IPv4 only where the listener of IPv4 is its own: same port, both named.
+            addresses.extend(all.map(|ip| SocketAddr::new(ip, listening.port())));
+        }
+        let mut ipps: Vec<Ipp> = Vec::new();
+        for ipp in addresses.into_iter().filter_map(Ipp::new) {
+            if ipp.ip().is_loopback() == on_loopback && !ipps.contains(&ipp) {
+                ipps.push(ipp);
+            }
+        }
+        ipps.truncate(limits::CONTACT_ADDRESSES);
+        ipps
+    }
+
+    /// This node's record, good from now on.
+    pub(crate) fn record(&self, identity: &Identity, unix: Duration) -> ContactRecord {
+        let relays = self.relays.iter().filter(|url| url.len() <= limits::WORD).take(limits::CONTACT_RELAYS);
+        let record = ContactRecord {
+            node_id: identity.node_id(),
+            wg_public_key: None,
+            addresses: self.addresses(),
+            relays: relays.cloned().collect(),
+            issued_at: unix.as_secs(),
+            expires_at: (unix + LIFE).as_secs(),
+            signature: String::new(),
+        };
+        signed::sign_contact(identity, record)
+    }
+}
+
+/// Why a record counts for nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(super) enum ContactError {
+    /// Not a record.
+    #[error("it is no contact record: {0}")]
+    Wire(#[from] teale_wire::WireError),
+    /// Not the node's own word.
+    #[error("its signature is not the node's")]
+    Signature,
+    /// From another time.
+    #[error("it is from another time: it has run out, or its clock is ahead of ours")]
+    Time,
+    /// Our own record, sent back.
+    #[error("it is this node's own")]
+    Own,
+}
+
+/// Reads a record, and says for how long it holds.
+pub(super) fn check(
+    bytes: &[u8],
+    me: NodeId,
+    unix: Duration,
+) -> Result<(ContactRecord, Duration), ContactError> {
+    let record = ContactRecord::parse(bytes)?;
+    if record.node_id == me {
+        return Err(ContactError::Own);
+    }
+    let now = unix.as_secs();
+    if record.issued_at > now + SKEW || record.expires_at <= now || record.expires_at <= record.issued_at {
+        return Err(ContactError::Time);
+    }
+    signed::verify_contact(&record).map_err(|_| ContactError::Signature)?;
+    let last = Duration::from_secs(record.expires_at - now).min(LONGEST);
+    Ok((record, last))
+}
+
+/// The addresses of a record that this node would dial: loopback only if the DHT is on loopback here too.
+pub(super) fn dialable(record: &ContactRecord, own: Option<Ipp>) -> Vec<SocketAddr> {
+    let on_loopback = own.is_some_and(|own| own.ip().is_loopback());
+    let addresses = record.addresses.iter().map(|ipp| ipp.socket_addr());
+    addresses.filter(|address| address.ip().is_loopback() == on_loopback).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_secs(1_800_000_000);
+
+    fn places(own: &str) -> Places {
+        Places {
+            own: Some(own.parse().unwrap()),
+            listening: vec!["[::]:11436".parse().unwrap(), "0.0.0.0:11436".parse().unwrap()],
+            interfaces: vec!["127.0.0.1".parse().unwrap(), "192.168.1.7".parse().unwrap()],
+            relays: vec!["wss://relay.example/ws".into()],
+        }
+    }
+
+    #[test]
+    fn the_public_address_comes_first_and_loopback_stays_at_home() {
+        let texts = |own: &str| {
+            let addresses = places(own).addresses();
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(texts("203.0.113.5:42424"), ["203.0.113.5:11436", "192.168.1.7:11436"]);
+        assert_eq!(texts("127.0.0.1:42424"), ["127.0.0.1:11436"]);
+    }
+
+    #[test]
+    fn a_record_of_ours_passes_elsewhere_for_its_time() {
+        let me = Identity::from_seed([1; 32]);
+        let other = Identity::from_seed([2; 32]).node_id();
+        let bytes = places("203.0.113.5:42424").record(&me, NOW).encode().unwrap();
+        let (record, last) = check(&bytes, other, NOW).unwrap();
+        assert_eq!((record.node_id, last), (me.node_id(), LIFE));
+        assert_eq!(record.wg_public_key, Some(me.x25519_public().to_hex()));
+        assert_eq!(dialable(&record, Some("203.0.113.6:1".parse().unwrap())).len(), 2);
+        assert!(dialable(&record, Some("127.0.0.1:1".parse().unwrap())).is_empty());
+
+        assert_eq!(check(&bytes, me.node_id(), NOW), Err(ContactError::Own));
+        assert_eq!(check(&bytes, other, NOW + LIFE), Err(ContactError::Time));
+        assert_eq!(check(&bytes, other, NOW - Duration::from_secs(SKEW + 1)), Err(ContactError::Time));
+        let text = String::from_utf8(bytes).unwrap().replace("203.0.113.5", "203.0.113.66");
+        assert_eq!(check(text.as_bytes(), other, NOW), Err(ContactError::Signature));
+        assert!(matches!(check(b"{}", other, NOW), Err(ContactError::Wire(_))));
+    }
+
+    #[test]
+    fn nobody_is_believed_for_ever() {
+        let me = Identity::from_seed([1; 32]);
+        let mut record = places("203.0.113.5:42424").record(&me, NOW);
+        record.expires_at = u64::MAX;
+        let bytes = signed::sign_contact(&me, record).encode().unwrap();
+        let other = Identity::from_seed([2; 32]).node_id();
+        assert_eq!(check(&bytes, other, NOW).unwrap().1, LONGEST);
+    }
+}

@@ -1,0 +1,253 @@
+//! The DHT as a node uses it: providers are found by the name of a model, with no relay.
+//!
+//! A provider taps the end of each of its models (v1). Who looks for a model announces itself at that end. The
+//! provider hears of it, opens a session of v2 with the seeker, and the two exchange signed contact records. Then they
+//! connect as nodes of one network do: a TCP connection with the cluster's handshake, or a relay both know.
+//!
+//! What strangers say here is a hint. A signal names an address that gets one session; a record names addresses that
+//! get the first bytes of a handshake; who answers there is proved by the handshake alone.
+
+mod contact;
+mod ends;
+mod meeting;
+mod seeking;
+mod tapping;
+
+use std::{
+    collections::HashMap,
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use serde::Serialize;
+use teale_cluster::{Cluster, lan::Lan};
+use teale_identity::Identity;
+use teale_telehash::{Endpoint, EndpointConfig, Ipp, v1, v2};
+use tokio::{sync::Semaphore, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::NodeError;
+
+pub(crate) use contact::Places;
+
+/// The signal with which a seeker says where it takes a session of v2.
+const SIGNAL: &str = "+teale";
+/// What a request for the other side's contact record is addressed to.
+const CONTACT_URI: &str = "teale:contact";
+/// Meetings at once; a signal beyond them is dropped, and announced again by who means it.
+const MEETINGS: usize = 16;
+/// Seekers and models remembered, so that the same one is not met or looked for again at once.
+const REMEMBERED: usize = 1024;
+/// Seeds of one node.
+const SEEDS: usize = 16;
+/// How long looking up a seed's name may take.
+const LOOKUP: Duration = Duration::from_secs(10);
+
+/// How a node takes part in the DHT.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct DhtOptions {
+    /// Where its switch listens (UDP). Port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Switches to begin with, `HOST:PORT`; at least one.
+    pub seeds: Vec<String>,
+}
+
+impl DhtOptions {
+    /// Any free port of IPv4, and these seeds.
+    pub fn new(seeds: Vec<String>) -> Self {
+        Self { listen: SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0)), seeds }
+    }
+}
+
+/// What of a node its DHT works with.
+pub(crate) struct Member {
+    pub(crate) identity: Arc<Identity>,
+    pub(crate) cluster: Cluster,
+    pub(crate) lan: Lan,
+    pub(crate) relays: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Counters {
+    signals: AtomicU64,
+    met: AtomicU64,
+    failed: AtomicU64,
+    refused: AtomicU64,
+}
+
+struct Inner {
+    endpoint: Endpoint,
+    member: Member,
+    meetings: Arc<Semaphore>,
+    counters: Counters,
+    state: Mutex<State>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// When a seeker was met last.
+    met: HashMap<Ipp, Instant>,
+    /// Models that nobody was found for, and when.
+    missed: HashMap<String, Instant>,
+    /// Whoever presents itself until then may be an answer to an announcement.
+    seeking_until: Option<Instant>,
+    /// Models tapped, with how many switches keep the tap.
+    taps: HashMap<v1::TapId, (String, usize)>,
+}
+
+impl Inner {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A node's place in the DHT. Clones are handles to the same one.
+#[derive(Clone)]
+pub struct Dht {
+    inner: Arc<Inner>,
+    _guard: Arc<Guard>,
+}
+
+struct Guard(CancellationToken);
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.0.cancel();
+    }
+}
+
+impl fmt::Debug for Dht {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dht").field("endpoint", &self.inner.endpoint).finish_non_exhaustive()
+    }
+}
+
+/// What there is to see of it.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct DhtStatus {
+    /// Where the switch listens.
+    pub listening: String,
+    /// Its public address, once a seed has told it.
+    pub own: Option<String>,
+    /// Whether it has a place in the DHT.
+    pub online: bool,
+    /// Switches it has lines with.
+    pub lines: usize,
+    /// Sessions of v2.
+    pub sessions: usize,
+    /// Models it can be found by, and how many switches pass seekers on.
+    pub taps: Vec<DhtTap>,
+    /// Signals of seekers that came.
+    pub signals: u64,
+    /// Contact records exchanged.
+    pub met: u64,
+    /// Meetings that came to nothing.
+    pub failed: u64,
+    /// Records and requests that were refused.
+    pub refused: u64,
+}
+
+/// A tapped model.
+#[derive(Debug, Clone, Serialize)]
+pub struct DhtTap {
+    /// Which.
+    pub model: String,
+    /// How many switches keep the tap; 0 while none does.
+    pub switches: usize,
+}
+
+impl Dht {
+    /// Looks the seeds up, binds the socket, and starts.
+    pub(crate) async fn start(options: DhtOptions, member: Member) -> Result<Self, NodeError> {
+        let seeds = resolve(&options.seeds, options.listen.is_ipv4()).await?;
+        let mut second = v2::Config::default();
+        second.seeds.clone_from(&seeds);
+        let first = v1::Config { seeds, ..v1::Config::default() };
+        let config = EndpointConfig { listen: options.listen, v1: Some(first), v2: Some(second) };
+        let endpoint = Endpoint::bind(config)?;
+        let stop = CancellationToken::new();
+        let inner = Arc::new(Inner {
+            endpoint,
+            member,
+            meetings: Arc::new(Semaphore::new(MEETINGS)),
+            counters: Counters::default(),
+            state: Mutex::default(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        });
+        inner.tasks.spawn(tapping::keep(Arc::clone(&inner)));
+        inner.tasks.spawn(tapping::listen(Arc::clone(&inner), inner.endpoint.events_v1()));
+        inner.tasks.spawn(meeting::answer(Arc::clone(&inner), inner.endpoint.events_v2()));
+        Ok(Self { inner, _guard: Arc::new(Guard(stop)) })
+    }
+
+    /// What there is to see.
+    pub fn status(&self) -> DhtStatus {
+        let inner = &self.inner;
+        let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let first = inner.endpoint.v1(|switch, _| (switch.own(), switch.online(), switch.lines().count()));
+        let (own, online, lines) = first.unwrap_or((None, false, 0));
+        let sessions =
+            inner.endpoint.v2(|switch, _| switch.sessions().filter(|session| session.open).count());
+        let tap = |(model, switches): &(String, usize)| DhtTap { model: model.clone(), switches: *switches };
+        let mut taps: Vec<_> = inner.state().taps.values().map(tap).collect();
+        taps.sort_by(|one, other| one.model.cmp(&other.model));
+        DhtStatus {
+            listening: inner.endpoint.local_addr().to_string(),
+            own: own.map(|own| own.to_string()),
+            online,
+            lines,
+            sessions: sessions.unwrap_or(0),
+            taps,
+            signals: load(&inner.counters.signals),
+            met: load(&inner.counters.met),
+            failed: load(&inner.counters.failed),
+            refused: load(&inner.counters.refused),
+        }
+    }
+
+    /// Looks for a provider of a model until one can be asked, up to `limit`. What is known already is not looked for,
+    /// and a model that nobody was found for lately is not waited for again.
+    pub async fn find(&self, model: &str, limit: Duration) -> bool {
+        seeking::find(&self.inner, model, limit).await
+    }
+
+    /// Ends the exchange with others; links that came of it are the cluster's.
+    pub(crate) async fn shutdown(&self) {
+        self.inner.stop.cancel();
+        self.inner.tasks.close();
+        let _ = tokio::time::timeout(Duration::from_secs(2), self.inner.tasks.wait()).await;
+    }
+}
+
+/// The addresses of all seeds that are known by name or number, of the family the socket speaks.
+pub(crate) async fn resolve(seeds: &[String], v4: bool) -> Result<Vec<Ipp>, NodeError> {
+    let mut found = Vec::new();
+    for seed in seeds.iter().take(SEEDS) {
+        let bad = |reason: &str| NodeError::DhtSeed { seed: seed.clone(), reason: reason.to_owned() };
+        let addresses = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(seed.as_str())).await {
+            Err(_) => return Err(bad("its name is not resolved in time")),
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => {
+                return Err(bad("expected HOST:PORT"));
+            }
+            Ok(Err(_)) => return Err(bad("its name is not known")),
+            Ok(Ok(addresses)) => addresses,
+        };
+        let ipps: Vec<Ipp> = addresses.filter_map(Ipp::new).filter(|ipp| ipp.is_v4() == v4).collect();
+        if ipps.is_empty() {
+            return Err(bad(if v4 { "it has no IPv4 address" } else { "it has no IPv6 address" }));
+        }
+        found.extend(ipps);
+    }
+    found.dedup();
+    if found.is_empty() { Err(NodeError::DhtNoSeed) } else { Ok(found) }
+}
