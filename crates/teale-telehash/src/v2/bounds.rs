@@ -120,6 +120,8 @@ pub const LISTEN_AT: usize = 3;
 pub const LISTEN_AGAIN: Duration = Duration::from_secs(50);
 /// The same send is told to the program once within this time (v1: duplicates).
 pub const HEARD_ONCE: Duration = Duration::from_secs(10);
+/// Sends told to the program per second; more are as if they had been lost.
+pub const HEARD_PER_SECOND: u32 = 200;
 /// Sends remembered for that.
 pub const HEARD: usize = 1024;
 

@@ -10,8 +10,9 @@ use super::{
     backlog::Outgoing,
     bounds,
     ports::{Event, RequestFailure, RequestId, RespondError, SessionId},
+    session::Phase,
     starts,
-    threads::{Room, Whole},
+    threads::{Room, Threads, Whole},
 };
 
 impl Switch {
@@ -92,10 +93,8 @@ impl Switch {
     pub(super) fn whole_threads(&mut self, now: Duration, id: SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let before = session.threads.cost();
-        let whole = match &session.phase {
-            super::session::Phase::Met(channel, _) => session.threads.whole(now, &channel.inbound),
-            super::session::Phase::Opening(_) => return,
-        };
+        let Phase::Met(channel, _) = &session.phase else { return };
+        let whole = session.threads.whole(now, &channel.inbound);
         let after = session.threads.cost();
         self.bodies = (self.bodies + after).saturating_sub(before);
         self.ended_threads(id, whole);
@@ -104,15 +103,15 @@ impl Switch {
     /// Ends threads in which nothing happened for too long.
     pub(super) fn expire_threads(&mut self, now: Duration, id: SessionId) {
         let patience = self.config.patience;
-        let late = |at: Duration| at <= now;
         let threads = self.sessions.get(id).map(|session| &session.threads);
-        if threads.and_then(|threads| threads.deadline(patience)).is_none_or(|at| !late(at)) {
+        let due = threads.and_then(|threads| threads.deadline(patience));
+        if due.is_none_or(|due| now < due) {
             return;
         }
         self.with_threads(id, |threads| threads.expired(now, patience));
     }
 
-    fn with_threads(&mut self, id: SessionId, act: impl FnOnce(&mut super::threads::Threads) -> Vec<Whole>) {
+    fn with_threads(&mut self, id: SessionId, act: impl FnOnce(&mut Threads) -> Vec<Whole>) {
         let Some(session) = self.sessions.get_mut(id) else { return };
         let before = session.threads.cost();
         let ended = act(&mut session.threads);

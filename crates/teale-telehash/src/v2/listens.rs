@@ -118,6 +118,10 @@ impl Switch {
         }
         let tid = packet.tid.clone();
         if self.listens.heard.is_news(now, source, end, tid.as_deref()) {
+            if !self.heard_rate.admit(now) {
+                self.counters.unheard += 1;
+                return;
+            }
             let (bind, body) = (packet.bind.clone(), packet.body.clone());
             self.event(Event::Heard { end, source, via, tid, bind, body });
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use teale_wire::telehash::{Ipp, Packet};
 
-use super::{Switch, bounds};
+use super::{Switch, bounds, ports::SessionId};
 use crate::v1::scope::plausible;
 
 impl Switch {
@@ -66,7 +66,7 @@ impl Switch {
     }
 
     /// Puts a packet of our own into a session.
-    pub(super) fn queue(&mut self, id: super::SessionId, packet: Packet) {
+    pub(super) fn queue(&mut self, id: SessionId, packet: Packet) {
         let taken = self.sessions.get_mut(id).is_some_and(|session| session.backlog.push(packet));
         if !taken {
             self.counters.unsent += 1;

@@ -307,6 +307,8 @@ pub struct Counters {
     pub relayed: u64,
     /// `send`s not relayed: too big with what relaying adds, or too many.
     pub relays_dropped: u64,
+    /// `send`s for the program that it was not told, because there were too many.
+    pub unheard: u64,
     /// `pop`s relayed.
     pub pops_relayed: u64,
     /// `popped`s sent.

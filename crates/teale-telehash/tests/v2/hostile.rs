@@ -97,6 +97,18 @@ fn a_see_cannot_make_it_ask_without_end() {
 }
 
 #[test]
+fn a_flood_of_sends_reaches_the_program_within_bounds() {
+    let mut node = Node::new();
+    node.act(|switch, now| switch.recv(now, ABC.parse().unwrap()));
+    for n in 0..5000 {
+        node.hear(CAROL, &json!({"send": ABC, "tid": format!("{n}")}), b"");
+    }
+    assert_eq!(node.take_events().len(), bounds::HEARD_PER_SECOND as usize);
+    assert_eq!(node.switch.counters().unheard, 5000 - u64::from(bounds::HEARD_PER_SECOND));
+    assert_eq!(node.take(), []);
+}
+
+#[test]
 fn the_world_cannot_point_it_at_its_own_network() {
     let mut config = quiet();
     config.own = Some(ipp("9.9.9.9:1"));
