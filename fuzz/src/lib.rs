@@ -34,5 +34,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "share_receiver", run: targets::share_receiver::run },
     Target { name: "sse", run: targets::sse::run },
     Target { name: "switchboard", run: targets::switchboard::run },
+    Target { name: "telehash_packet", run: targets::telehash_packet::run },
+    Target { name: "telehash_v2", run: targets::telehash_v2::run },
     Target { name: "websocket_server", run: targets::websocket_server::run },
 ];

@@ -14,4 +14,6 @@ pub mod relay_message;
 pub mod share_receiver;
 pub mod sse;
 pub mod switchboard;
+pub mod telehash_packet;
+pub mod telehash_v2;
 pub mod websocket_server;
