@@ -6,7 +6,7 @@
 //! - [`v2`]: the draft of 2012-08-03. Packets of JSON and a body; sessions with reliable delivery, requests and
 //!   answers, subscriptions to a hash.
 //! - [`Endpoint`] (feature `io`): both of them on one UDP socket and tokio.
-//! - [`end_of`], [`end_of_switch`]: where things are in the DHT.
+//! - [`end_of`], [`end_of_switch`]: where things are in the DHT; [`plausible`]: which addresses can be in it.
 //!
 //! The contract: both switches are machines without socket, clock or randomness of their own. Datagrams and calls go in;
 //! after each, `poll` is drained until it says when to wake it. Everything a stranger can make grow is bounded by a named
@@ -25,3 +25,4 @@ pub use hash::{end_of, end_of_switch};
 #[cfg(feature = "io")]
 pub use io::{Dialed, Endpoint, EndpointConfig, EndpointError};
 pub use teale_wire::telehash::{Distance, End, Ipp};
+pub use v1::scope::plausible;

@@ -6,7 +6,7 @@ use std::{
 };
 
 use teale_identity::{Identity, NodeId, signed};
-use teale_telehash::Ipp;
+use teale_telehash::{Ipp, plausible};
 use teale_wire::{ContactRecord, limits};
 use thiserror::Error;
 
@@ -106,11 +106,15 @@ pub(super) fn check(
     Ok((record, last))
 }
 
-/// The addresses of a record that this node would dial: loopback only if the DHT is on loopback here too.
+/// The addresses of a record that this node would dial: of the DHT's family, and a site's own addresses only from
+/// within a site, where this node is in one itself or the record says that both are behind one public address.
 pub(super) fn dialable(record: &ContactRecord, own: Option<Ipp>) -> Vec<SocketAddr> {
-    let on_loopback = own.is_some_and(|own| own.ip().is_loopback());
-    let addresses = record.addresses.iter().map(|ipp| ipp.socket_addr());
-    addresses.filter(|address| address.ip().is_loopback() == on_loopback).collect()
+    let Some(own) = own else { return Vec::new() };
+    let neighbours = record.addresses.iter().any(|ipp| ipp.ip() == own.ip());
+    let fits = |ipp: &&Ipp| {
+        plausible(**ipp, Some(own)) || (neighbours && ipp.is_v4() == own.is_v4() && !ipp.ip().is_loopback())
+    };
+    record.addresses.iter().filter(fits).map(|ipp| ipp.socket_addr()).collect()
 }
 
 #[cfg(test)]
@@ -146,8 +150,18 @@ mod tests {
         let (record, last) = check(&bytes, other, NOW).unwrap();
         assert_eq!((record.node_id, last), (me.node_id(), LIFE));
         assert_eq!(record.wg_public_key, Some(me.x25519_public().to_hex()));
-        assert_eq!(dialable(&record, Some("203.0.113.6:1".parse().unwrap())).len(), 2);
-        assert!(dialable(&record, Some("127.0.0.1:1".parse().unwrap())).is_empty());
+        let dialled = |own: &str| {
+            let addresses = dialable(&record, own.parse().ok());
+            addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(dialled("203.0.113.6:1"), ["203.0.113.5:11436"], "no stranger points into our site");
+        assert_eq!(
+            dialled("203.0.113.5:1"),
+            ["203.0.113.5:11436", "192.168.1.7:11436"],
+            "behind one address"
+        );
+        assert_eq!(dialled("192.168.1.9:1"), ["203.0.113.5:11436", "192.168.1.7:11436"]);
+        assert!(dialled("").is_empty());
 
         assert_eq!(check(&bytes, me.node_id(), NOW), Err(ContactError::Own));
         assert_eq!(check(&bytes, other, NOW + LIFE), Err(ContactError::Time));

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use teale_telehash::{Ipp, v2};
+use teale_telehash::{Ipp, plausible, v2};
 use teale_wire::telehash::{Req, Res};
 use tokio::{
     sync::broadcast::{self, error::RecvError},
@@ -23,8 +23,10 @@ const MEETING: Duration = Duration::from_secs(20);
 
 /// A seeker was heard of: meets it, unless it was met a moment ago or too many are being met.
 pub(super) fn begin(inner: &Arc<Inner>, seeker: Ipp, via: Ipp) {
-    if inner.endpoint.v1(|switch, _| switch.own()).flatten() == Some(seeker) {
-        return; // Our own announcement came back.
+    let own = inner.endpoint.v1(|switch, _| switch.own()).flatten();
+    // Our own announcement came back, or somebody points us at what is none of their business.
+    if own == Some(seeker) || !plausible(seeker, own) {
+        return;
     }
     let now = Instant::now();
     let mut state = inner.state();

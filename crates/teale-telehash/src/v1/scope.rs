@@ -34,7 +34,7 @@ fn reach(ip: IpAddr) -> Reach {
 
 /// Whether an address can be that of a switch in the same DHT as ours. Nobody out in the world makes us send to our own
 /// machine or site, and the families do not mix.
-pub(crate) fn plausible(ipp: Ipp, own: Option<Ipp>) -> bool {
+pub fn plausible(ipp: Ipp, own: Option<Ipp>) -> bool {
     is_one_host(ipp.ip())
         && own.is_none_or(|own| own.is_v4() == ipp.is_v4() && reach(ipp.ip()) >= reach(own.ip()))
 }
