@@ -35,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "sse", run: targets::sse::run },
     Target { name: "switchboard", run: targets::switchboard::run },
     Target { name: "telehash_packet", run: targets::telehash_packet::run },
+    Target { name: "telehash_v1", run: targets::telehash_v1::run },
     Target { name: "telehash_v2", run: targets::telehash_v2::run },
+    Target { name: "telex", run: targets::telex::run },
     Target { name: "websocket_server", run: targets::websocket_server::run },
 ];

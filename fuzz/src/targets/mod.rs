@@ -15,5 +15,7 @@ pub mod share_receiver;
 pub mod sse;
 pub mod switchboard;
 pub mod telehash_packet;
+pub mod telehash_v1;
 pub mod telehash_v2;
+pub mod telex;
 pub mod websocket_server;
