@@ -11,7 +11,13 @@ const BENCHES: &[(&str, &str, &str, &str)] = &[
     ("seal", "teale-noise", "seal", "sealing and opening over the raw AEAD"),
     ("engine", "teale-infer", "engine", "tokens/s of one slot and of four"),
     ("share", "teale-cluster", "share", "MB/s of a pulled model over those of a plain TCP copy with SHA-256"),
-    ("chat", "teale-cluster", "chat", "time between tokens during a pull over the same link, and without one"),
+    (
+        "chat",
+        "teale-cluster",
+        "chat",
+        "time between tokens during a pull over the same link, and without one",
+    ),
+    ("telehash", "teale-telehash", "lookups", "lookups in worlds of 100 to 50,000 TeleHash switches"),
     ("overhead", "teale-node", "overhead", "tokens/s through API, relay and Noise over the engine alone"),
 ];
 

@@ -1,15 +1,20 @@
 """The draft's switch on a UDP socket of 127.0.0.1, driven by JSON lines: commands on stdin, events on stdout.
 
     v2_peer.py [--loss 0.2] [--double 0.1] [--reorder 0.2] [--seed 1] [--speed 1]
+    v2_peer.py --ipp IPP [--seed 1]
 
 Loss, doubles and reordering are its own doing, on what it sends and on what it receives. With --speed 10 its clock runs
 ten times as fast as the wall's: a test that does the same with the other side waits less.
+
+With --ipp there is neither socket nor clock: each command has a "now" in seconds, datagrams come as commands and go as
+events, and after each command an event tells when to tick. Then the network and its weather are the test's.
 
     {"do":"open","to":IPP,"via":IPP?,"tid":…,"bind":…}   {"do":"request","session":N,"req":{…},"body":HEX}
     {"do":"respond","session":N,"tid":…,"res":{…},"body":HEX}   {"do":"echo","on":true}
     {"do":"recv","session":N,"hash":…,"keys":{…}}   {"do":"stop","session":N,"hash":…}
     {"do":"seek","to":IPP,"hash":…,"bind":…,"body":HEX}   {"do":"learn","ipp":IPP}
     {"do":"raw","to":IPP,"data":HEX}   {"do":"stats"}   {"do":"quit"}
+    with --ipp: {"do":"tick","now":S}   {"do":"datagram","now":S,"from":IPP,"data":HEX}
 """
 
 import argparse
@@ -49,7 +54,44 @@ class Weather:
         return self.waiting[0][0] if self.waiting else None
 
 
+def tell(event):
+    sys.stdout.write(as_line(event) + "\n")
+    sys.stdout.flush()
+
+
+def obey(switch, now, command):
+    do = command["do"]
+    body = bytes.fromhex(command.get("body", ""))
+    bind, number = command.get("bind"), command.get("session")
+    if do == "open":
+        switch.open(now, command["to"], command.get("via"), command.get("tid"), bind)
+    elif do == "request":
+        switch.request(now, number, command["req"], body, command.get("tid"))
+    elif do == "respond":
+        switch.respond(now, number, command["tid"], command["res"], body)
+    elif do == "recv":
+        switch.recv(now, number, command["hash"], command.get("keys", {}))
+    elif do == "stop":
+        switch.stop(now, number, command["hash"])
+    elif do == "seek":
+        switch.seek(now, command["to"], command["hash"], bind, body)
+    elif do == "learn":
+        switch.known.add(command["ipp"])
+    elif do == "echo":
+        switch.echo = command["on"]
+    elif do == "raw":
+        switch.send(command["to"], bytes.fromhex(command["data"]))
+    elif do == "datagram":
+        switch.datagram(now, command["from"], bytes.fromhex(command["data"]))
+    elif do == "stats":
+        switch.events.append(switch.stats())
+    elif do != "tick":
+        raise ValueError(f"no command {do}")
+
+
 class Peer:
+    """On a socket, in the wall's time."""
+
     def __init__(self, options):
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
@@ -64,14 +106,14 @@ class Peer:
         return (time.monotonic() - self.begun) * self.speed
 
     def run(self):
-        os_events = selectors.DefaultSelector()
-        os_events.register(self.socket, selectors.EVENT_READ, self.read_socket)
-        os_events.register(sys.stdin, selectors.EVENT_READ, self.read_commands)
-        self.tell({"event": "ready", "ipp": self.switch.ipp})
+        watched = selectors.DefaultSelector()
+        watched.register(self.socket, selectors.EVENT_READ, self.read_socket)
+        watched.register(sys.stdin, selectors.EVENT_READ, self.read_commands)
+        tell({"event": "ready", "ipp": self.switch.ipp})
         while not self.over:
             moments = [at for at in (self.switch.next_at(), self.weather.next_at()) if at is not None]
             wait = max(0, min(moments) - self.now()) / self.speed if moments else None
-            for key, _ in os_events.select(wait):
+            for key, _ in watched.select(wait):
                 key.data()
             self.work()
 
@@ -91,7 +133,7 @@ class Peer:
             self.weather.put(self.now(), "out", to, data)
         self.switch.out.clear()
         for event in self.switch.events:
-            self.tell(event)
+            tell(event)
         self.switch.events.clear()
 
     def read_socket(self):
@@ -104,47 +146,28 @@ class Peer:
 
     def read_commands(self):
         read = sys.stdin.buffer.raw.read(1 << 16)
-        if not read:
-            self.over = True
         *lines, self.lines = (self.lines + read).split(b"\n")
-        for line in lines:
-            try:
-                self.obey(json.loads(line))
-            except Exception as error:
-                self.tell({"event": "error", "what": f"{type(error).__name__}: {error}"})
+        commands = [json.loads(line) for line in lines]
+        self.over = not read or any(command["do"] == "quit" for command in commands)
+        for command in commands:
+            if command["do"] != "quit":
+                obey(self.switch, self.now(), command)
 
-    def obey(self, command):
-        now, switch, do = self.now(), self.switch, command["do"]
-        body = bytes.fromhex(command.get("body", ""))
-        bind, number = command.get("bind"), command.get("session")
-        if do == "open":
-            switch.open(now, command["to"], command.get("via"), command.get("tid"), bind)
-        elif do == "request":
-            switch.request(now, number, command["req"], body, command.get("tid"))
-        elif do == "respond":
-            switch.respond(now, number, command["tid"], command["res"], body)
-        elif do == "recv":
-            switch.recv(now, number, command["hash"], command.get("keys", {}))
-        elif do == "stop":
-            switch.stop(now, number, command["hash"])
-        elif do == "seek":
-            switch.seek(now, command["to"], command["hash"], bind, body)
-        elif do == "learn":
-            switch.known.add(command["ipp"])
-        elif do == "echo":
-            switch.echo = command["on"]
-        elif do == "raw":
-            switch.send(command["to"], bytes.fromhex(command["data"]))
-        elif do == "stats":
-            self.tell(switch.stats())
-        elif do == "quit":
-            self.over = True
-        else:
-            raise ValueError(f"no command {do}")
 
-    def tell(self, event):
-        sys.stdout.write(as_line(event) + "\n")
-        sys.stdout.flush()
+def stepped(options):
+    """Without socket and clock."""
+    switch = Switch(options.ipp, random.Random(options.seed))
+    for line in sys.stdin:
+        command = json.loads(line)
+        obey(switch, command["now"], command)
+        switch.tick(command["now"])
+        for to, data in switch.out:
+            tell({"event": "send", "to": to, "data": data})
+        for event in switch.events:
+            tell(event)
+        switch.out.clear()
+        switch.events.clear()
+        tell({"event": "wait", "at": switch.next_at()})
 
 
 def main():
@@ -154,7 +177,12 @@ def main():
     options.add_argument("--reorder", type=float, default=0)
     options.add_argument("--seed", type=int, default=1)
     options.add_argument("--speed", type=float, default=1)
-    Peer(options.parse_args()).run()
+    options.add_argument("--ipp")
+    options = options.parse_args()
+    if options.ipp:
+        stepped(options)
+    else:
+        Peer(options).run()
 
 
 if __name__ == "__main__":
