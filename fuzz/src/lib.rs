@@ -23,6 +23,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "chat_request", run: targets::chat_request::run },
     Target { name: "cluster_core", run: targets::cluster_core::run },
     Target { name: "cluster_message", run: targets::cluster_message::run },
+    Target { name: "contact_record", run: targets::contact_record::run },
     Target { name: "gguf_header", run: targets::gguf_header::run },
     Target { name: "lan_codec", run: targets::lan_codec::run },
     Target { name: "lan_greeting", run: targets::lan_greeting::run },

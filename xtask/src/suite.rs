@@ -15,6 +15,7 @@ const PROTOCOL_CRATES: &[&str] = &[
     "teale-noise",
     "teale-relay-client",
     "teale-relay-server",
+    "teale-telehash",
     "teale-cluster",
     "teale-infer",
 ];

@@ -63,9 +63,9 @@ impl ContactRecord {
         if !record.relays.iter().all(printable) {
             return Err(wrong("relays", "a URL of printable ASCII is expected"));
         }
-        if record.wg_public_key.as_ref().is_some_and(|key| !key.bytes().all(|byte| byte.is_ascii_hexdigit()))
-        {
-            return Err(wrong("wgPublicKey", "hex digits are expected"));
+        let is_key = |key: &String| key.len() == 64 && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        if !record.wg_public_key.iter().all(is_key) {
+            return Err(wrong("wgPublicKey", "64 hex digits are expected"));
         }
         Ok(record)
     }
@@ -138,7 +138,13 @@ mod tests {
             let record = ContactRecord { relays: vec![relay.to_owned()], ..record() };
             assert!(record.encode().is_err(), "{relay:?}");
         }
-        assert!(ContactRecord { wg_public_key: Some("ab\ncd".into()), ..record() }.encode().is_err());
+        // Nor a key that is none for no key.
+        for key in ["ab\ncd", "", "0f"] {
+            assert!(
+                ContactRecord { wg_public_key: Some(key.into()), ..record() }.encode().is_err(),
+                "{key:?}"
+            );
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 pub mod chat_request;
 pub mod cluster_core;
 pub mod cluster_message;
+pub mod contact_record;
 pub mod gguf_header;
 pub mod lan_codec;
 pub mod lan_greeting;

@@ -1,0 +1,3 @@
+//! libFuzzer's way into `teale_fuzz::targets::contact_record`.
+#![no_main]
+libfuzzer_sys::fuzz_target!(|data: &[u8]| teale_fuzz::targets::contact_record::run(data));
