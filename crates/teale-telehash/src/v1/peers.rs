@@ -183,16 +183,16 @@ impl Peers {
             return Err(Refused::Full);
         }
         let peer = self.meet(now, ipp);
-        peer.handshake = after;
-        let fits = peer.window.take(bytes, telex.received);
-        if fits {
-            peer.heard = now;
+        if !peer.window.take(bytes, telex.received) {
+            return Err(Refused::Flood);
         }
+        peer.handshake = after;
+        peer.heard = now;
         if taken == Taken::Confirmed {
             self.lines += 1;
             *self.hosts.entry(host(ipp)).or_default() += 1;
         }
-        if fits { Ok(taken) } else { Err(Refused::Flood) }
+        Ok(taken)
     }
 
     fn room_for_line(&self, ipp: Ipp) -> bool {

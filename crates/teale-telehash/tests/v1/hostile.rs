@@ -222,3 +222,20 @@ fn a_full_bucket_prefers_those_that_may_be_told_of() {
     assert!(bench.switch.lines().any(|line| line.peer == newcomer && line.kept));
     assert_eq!(kept(&bench), 20);
 }
+
+#[test]
+fn a_line_that_comes_with_a_flood_opens_once_that_is_over() {
+    let mut bench = Bench::root();
+    let mut peer = Peer::new(address(1));
+    bench.say(&mut peer, json!({"+end": ABC}));
+    for n in 0..13 {
+        bench.hear(address(1), json!({"+x": format!("{n}{}", "y".repeat(950))}));
+    }
+    bench.say(&mut peer, json!({"+end": ABC}));
+    assert_eq!((bench.switch.counters().flooded, bench.switch.lines().count()), (2, 0));
+    let pop = json!({"+end": bench.own_end(), "+pop": format!("th:{}", address(1)), "_hop": 1});
+    bench.hear(address(2), pop);
+    bench.say(&mut peer, json!({}));
+    assert!(bench.switch.lines().all(|line| line.peer == address(1) && line.kept));
+    assert_eq!(bench.switch.lines().count(), 1);
+}
