@@ -78,8 +78,7 @@ async fn a_client_that_leaves_while_its_prompt_is_read_frees_the_slot() {
     let api = || ApiOptions::new(([127, 0, 0, 1], 0).into());
     let provider = Node::builder().relay(&url).backend(backend.clone()).api(api()).start().await.unwrap();
     common::registered(&provider).await;
-    let consumer = Node::builder().relay(&url).api(api()).start().await.unwrap();
-    assert!(consumer.cluster().wait_for_model("slow", common::LIMIT).await);
+    let consumer = common::consumer(Node::builder().relay(&url).api(api()), "slow").await;
 
     // The very first step is cut short as well: nothing has been measured when its size is chosen.
     let first = leave(&provider.api_addr().unwrap().to_string(), &backend, 0, 0).await;

@@ -67,8 +67,7 @@ async fn heartbeats_are_never_late_under_sixteen_chats() {
     let model = slow_model(dir.path()).display().to_string();
     let provider = Node::builder().relay(&url).engine(engine).model(model).start().await.unwrap();
     common::registered(&provider).await;
-    let consumer = Node::builder().relay(&url).start().await.unwrap();
-    assert!(consumer.cluster().wait_for_model("slow", common::LIMIT).await);
+    let consumer = common::consumer(Node::builder().relay(&url), "slow").await;
 
     let mut events = consumer.cluster().events();
     let tokens = Arc::new(AtomicUsize::new(0));

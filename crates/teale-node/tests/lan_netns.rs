@@ -17,7 +17,7 @@ mod netns;
 
 use std::{path::Path, process::Command, time::Duration};
 
-use common::{Running, finish, slow_model, tiny_model};
+use common::{Running, finish, slow_model, tiny_as_model};
 use netns::{Helper, World, skipped, until};
 use serde_json::Value;
 
@@ -39,7 +39,7 @@ fn five_nodes_find_each_other_and_avahi_sees_them() {
     let Some(world) = World::new(6) else { return };
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path();
-    let model = format!("tiny={}", tiny_model().display());
+    let model = tiny_as_model();
     let mut nodes: Vec<(Running, Value)> = (1..=5)
         .map(|machine| {
             let more: &[&str] = if machine == 1 { &["--model", &model] } else { &[] };
@@ -176,7 +176,7 @@ fn blocked_multicast_is_named_and_an_address_still_works() {
             assert!(done.status.success(), "{rule}: {}", String::from_utf8_lossy(&done.stderr));
         }
     }
-    let model = format!("tiny={}", tiny_model().display());
+    let model = tiny_as_model();
     let (_provider, ready) = world.serve(1, dir, &["--model", &model]);
     let (alone, _) = world.serve(2, dir, &[]);
     let (log, took) = until("the log says what was looked at", || {

@@ -52,8 +52,7 @@ async fn openais_client_is_content_with_a_consumer() {
     let _provider =
         Node::builder().relay(&relay).backend(Script::new("owner/script", 4)).start().await.unwrap();
     let api = ApiOptions::new(([127, 0, 0, 1], 0).into());
-    let consumer = Node::builder().relay(&relay).api(api).start().await.unwrap();
-    assert!(consumer.cluster().wait_for_model("owner/script", common::LIMIT).await);
+    let consumer = common::consumer(Node::builder().relay(&relay).api(api), "owner/script").await;
     run_client(&consumer.api_url().unwrap(), "owner/script").await;
 }
 
@@ -62,7 +61,7 @@ async fn openais_client_is_content_with_a_consumer() {
 fn openais_client_is_content_with_three_real_processes() {
     let dir = tempfile::tempdir().unwrap();
     let (_relay, relay) = common::relay_process(&dir.path().join("relay"), "127.0.0.1:0");
-    let model = format!("tiny={}", common::tiny_model().display());
+    let model = common::tiny_as_model();
     let (_provider, _) = common::serve_process(&dir.path().join("provider"), &relay, &["--model", &model]);
     let (_consumer, ready) = common::serve_process(&dir.path().join("consumer"), &relay, &[]);
     let runtime = tokio::runtime::Runtime::new().unwrap();

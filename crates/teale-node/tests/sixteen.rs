@@ -4,9 +4,7 @@
 
 mod common;
 
-use std::time::Duration;
-
-use common::{relay, tiny_model, until};
+use common::{relay, tiny_as_model, until};
 use futures_util::{StreamExt, future::join_all};
 use teale_node::{
     EngineOptions, Node,
@@ -39,11 +37,10 @@ async fn ask(cluster: &Cluster, number: usize) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sixteen_chats_on_four_slots_each_equal_their_lone_run() {
     let (url, _relay) = relay().await;
-    let model = format!("tiny={}", tiny_model().display());
+    let model = tiny_as_model();
     let engine = EngineOptions { slots: SLOTS, ..EngineOptions::default() };
     let provider = Node::builder().relay(&url).engine(engine).model(model).start().await.unwrap();
-    let consumer = Node::builder().relay(&url).start().await.unwrap();
-    assert!(consumer.cluster().wait_for_model("tiny", Duration::from_secs(30)).await);
+    let consumer = common::consumer(Node::builder().relay(&url), "tiny").await;
 
     let mut events = consumer.cluster().events();
     let mut alone = Vec::new();

@@ -10,7 +10,7 @@
 
 mod common;
 
-use common::{finish, program, relay_process, serve_process, tiny_model};
+use common::{finish, program, relay_process, serve_process, tiny_as_model, tiny_model};
 use futures_util::StreamExt;
 use serde_json::Value;
 use teale_node::{
@@ -24,12 +24,7 @@ const TOKENS: u64 = 48;
 /// What the engine says to the same prompt without any network.
 async fn alone() -> String {
     let engine = EngineOptions { slots: 1, ..EngineOptions::default() };
-    let node = Node::builder()
-        .engine(engine)
-        .model(format!("tiny={}", tiny_model().display()))
-        .start()
-        .await
-        .unwrap();
+    let node = Node::builder().engine(engine).model(tiny_as_model()).start().await.unwrap();
     let request = ChatRequest {
         model: "tiny".into(),
         messages: vec![ChatMessage::text("user", PROMPT)],
@@ -50,7 +45,7 @@ async fn alone() -> String {
 async fn a_prompt_crosses_the_relay_and_comes_back_as_the_same_tokens() {
     let dir = tempfile::tempdir().unwrap();
     let (_relay, url) = relay_process(&dir.path().join("relay"), "127.0.0.1:0");
-    let model = format!("tiny={}", tiny_model().display());
+    let model = tiny_as_model();
     let (provider, ready) = serve_process(&dir.path().join("provider"), &url, &["--model", &model]);
     assert_eq!(ready["models"][0], "tiny");
 
@@ -87,7 +82,7 @@ async fn a_prompt_crosses_the_relay_and_comes_back_as_the_same_tokens() {
 fn a_running_consumer_is_used_and_a_busy_directory_does_not_stop_a_chat() {
     let dir = tempfile::tempdir().unwrap();
     let (_relay, url) = relay_process(&dir.path().join("relay"), "127.0.0.1:0");
-    let model = format!("tiny={}", tiny_model().display());
+    let model = tiny_as_model();
     let (_provider, ready) = serve_process(&dir.path().join("provider"), &url, &["--model", &model]);
     let data = dir.path().join("consumer");
     let (_consumer, consumer) = serve_process(&data, &url, &[]);

@@ -129,8 +129,7 @@ async fn no_word_of_prompt_or_answer_passes_the_relay_in_the_clear() {
     let (tapped, records) = tap(relay).await;
     let url = format!("ws://{tapped}/ws");
     let provider = Node::builder().relay(&url).backend(Script::new("script", 1)).start().await.unwrap();
-    let consumer = Node::builder().relay(&url).start().await.unwrap();
-    assert!(consumer.cluster().wait_for_model("script", common::LIMIT).await);
+    let consumer = common::consumer(Node::builder().relay(&url), "script").await;
     let request = ChatRequest {
         model: "script".into(),
         messages: vec![

@@ -36,6 +36,11 @@ pub fn tiny_model() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/tiny.gguf")
 }
 
+/// The same, as `--model` takes it, under the name `tiny`.
+pub fn tiny_as_model() -> String {
+    format!("tiny={}", tiny_model().display())
+}
+
 /// A model that takes a test machine some milliseconds per token, and never ends by itself; about 60 MB, made on the
 /// spot.
 pub fn slow_model(dir: &Path) -> PathBuf {
@@ -166,6 +171,13 @@ pub async fn until(what: &str, condition: impl Fn() -> bool) -> Duration {
 /// Waits until the node's relays know it: whoever looks for it earlier finds nobody, and may not look again at once.
 pub async fn registered(node: &teale_node::Node) {
     until("it is registered", || node.cluster().relays().iter().all(|relay| relay.registered)).await;
+}
+
+/// A node that has found somebody who serves this model.
+pub async fn consumer(builder: teale_node::NodeBuilder, model: &str) -> teale_node::Node {
+    let node = builder.start().await.unwrap();
+    assert!(node.cluster().wait_for_model(model, LIMIT).await, "nobody serves {model}");
+    node
 }
 
 /// A relay in this process.
