@@ -18,11 +18,12 @@ mod hash;
 #[cfg(feature = "io")]
 mod io;
 mod reflection;
+mod scope;
 pub mod v1;
 pub mod v2;
 
 pub use hash::{end_of, end_of_switch};
 #[cfg(feature = "io")]
 pub use io::{Dialed, Endpoint, EndpointConfig, EndpointError};
+pub use scope::plausible;
 pub use teale_wire::telehash::{Distance, End, Ipp};
-pub use v1::scope::plausible;

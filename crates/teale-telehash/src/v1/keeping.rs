@@ -140,7 +140,7 @@ impl Switch {
         let best = votes.iter().max_by_key(|(_, voters)| voters.len());
         if let Some((best, voters)) = best
             && voters.len() >= bounds::ADDRESS_VOTES.max(ours + 1)
-            && super::scope::plausible(*best, Some(own.ipp))
+            && crate::scope::plausible(*best, Some(own.ipp))
         {
             let best = *best;
             self.go_online(now, best);

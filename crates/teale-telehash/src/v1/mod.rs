@@ -56,7 +56,6 @@ mod ports;
 mod receiving;
 mod relaying;
 mod rings;
-pub(crate) mod scope;
 mod seeding;
 mod seeing;
 mod sending;

@@ -10,14 +10,13 @@ use teale_wire::{
 use super::{
     Event, Level, Switch, line,
     peers::{Refused, Taken},
-    scope,
 };
+use crate::scope::plausible;
 
 impl Switch {
     pub(super) fn datagram(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
         let own = self.own();
-        let Some(from) = Ipp::new(from).filter(|from| Some(*from) != own && scope::plausible(*from, own))
-        else {
+        let Some(from) = Ipp::new(from).filter(|from| Some(*from) != own && plausible(*from, own)) else {
             self.counters.bad_sources += 1;
             return;
         };

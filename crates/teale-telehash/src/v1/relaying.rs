@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use teale_wire::telehash::{Ipp, Telex};
 
-use super::{Event, Level, Switch, bounds, duplicates, scope};
+use super::{Event, Level, Switch, bounds, duplicates};
+use crate::scope::plausible;
 
 impl Switch {
     /// Processes signals, with or without a line, but the same ones only once in a while. What nobody wants is not
@@ -54,7 +55,7 @@ impl Switch {
     fn pop(&mut self, now: Duration, target: Option<Ipp>) {
         let own = self.own();
         let admitted = target
-            .filter(|target| scope::plausible(*target, own))
+            .filter(|target| plausible(*target, own))
             .filter(|target| self.pops.admit(now, *target, own).is_ok());
         match admitted {
             Some(target) if self.send(now, target, Telex::default()).is_ok() => {

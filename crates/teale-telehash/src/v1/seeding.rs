@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, time::Duration};
 use rand::{RngExt, rngs::StdRng};
 use teale_wire::telehash::{Ipp, Telex};
 
-use super::{Config, Event, Level, Switch, asks::For, bounds, dialing::Why, scope};
-use crate::{buckets::Buckets, end_of_switch};
+use super::{Config, Event, Level, Switch, asks::For, bounds, dialing::Why};
+use crate::{buckets::Buckets, end_of_switch, scope::plausible};
 
 /// The seeds, and how the contact to them stands.
 #[derive(Debug)]
@@ -100,7 +100,7 @@ impl Switch {
         if self.seeding.online || !self.seeding.contacted.contains(&from) {
             return;
         }
-        let told = to.filter(|to| to.is_v4() == from.is_v4() && scope::plausible(*to, None));
+        let told = to.filter(|to| to.is_v4() == from.is_v4() && plausible(*to, None));
         if let Some(own) = self.config.own.or(told) {
             self.go_online(now, own);
         }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use teale_wire::telehash::{End, Ipp, Telex};
 
-use super::{Level, Switch, asks::For, bounds, scope};
-use crate::{buckets::Entry, end_of_switch};
+use super::{Level, Switch, asks::For, bounds};
+use crate::{buckets::Entry, end_of_switch, scope::plausible};
 
 impl Switch {
     /// Whether a switch may be told of: it has told of itself on a line, is alive, and keeps up with what it is sent.
@@ -98,7 +98,7 @@ impl Switch {
         if ipp == from {
             return self.told_of_itself(now, from);
         }
-        if !scope::plausible(ipp, self.own()) {
+        if !plausible(ipp, self.own()) {
             self.counters.see_skipped += 1;
             return;
         }

@@ -12,7 +12,7 @@ use super::{
     session::{Offer, Phase, Session},
     starts,
 };
-use crate::{reflection::is_one_host, v1::scope::plausible};
+use crate::{reflection::is_one_host, scope::plausible};
 
 impl Switch {
     /// Opens a session. `via` is the switch that told of the peer: it is asked to make the peer open its NAT.

@@ -13,7 +13,7 @@ use super::{
     ports::{Event, RecvId, SessionId},
     walks::{Found, Purpose},
 };
-use crate::{hash::end_of_switch, v1::scope::plausible};
+use crate::{hash::end_of_switch, scope::plausible};
 
 #[derive(Debug)]
 struct Listen {

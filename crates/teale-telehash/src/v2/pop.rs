@@ -6,7 +6,7 @@ use bytes::Bytes;
 use teale_wire::telehash::{Ipp, Packet};
 
 use super::{Switch, bounds, ports::SessionId};
-use crate::v1::scope::plausible;
+use crate::scope::plausible;
 
 impl Switch {
     /// The first packet to a switch has gone. The one that told of it is asked to make it open its NAT.

@@ -12,7 +12,7 @@ use super::{
     starts,
     walk::{Ask, Walk},
 };
-use crate::v1::scope::plausible;
+use crate::scope::plausible;
 
 /// What a walk is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
