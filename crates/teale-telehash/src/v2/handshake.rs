@@ -12,7 +12,7 @@ use super::{
     session::{Offer, Phase, Session},
     starts,
 };
-use crate::{reflection::is_one_host, scope::plausible};
+use crate::{hash::end_of_switch, reflection::is_one_host, scope::plausible};
 
 impl Switch {
     /// Opens a session. `via` is the switch that told of the peer: it is asked to make the peer open its NAT.
@@ -120,6 +120,11 @@ impl Switch {
     fn admit(&mut self, now: Duration, from: Ipp, theirs: &str, offer: Offer) -> Option<SessionId> {
         if let Some(oldest) = self.sessions.half_open_in_excess() {
             self.end(now, oldest, CloseReason::Full);
+        }
+        if !self.sessions.has_room(from, false)
+            && let Some(spare) = self.own.and_then(|own| self.sessions.superfluous(end_of_switch(own)))
+        {
+            self.end(now, spare, CloseReason::Full);
         }
         if !self.sessions.has_room(from, false) {
             self.counters.refused_starts += 1;

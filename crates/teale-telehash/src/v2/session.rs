@@ -91,6 +91,12 @@ impl Session {
         )
     }
 
+    /// Whether the peer began it, and neither side uses it for anything.
+    pub(super) fn is_spare(&self) -> bool {
+        let used = !self.threads.is_idle() || !self.recvs.is_empty() || !self.listens.is_empty();
+        !self.ours && self.is_open() && !used
+    }
+
     fn new(now: Duration, peer: Ipp, ours: bool, phase: Phase) -> Self {
         Self {
             peer,

@@ -12,6 +12,7 @@ use super::{
     ports::SessionId,
     session::{Phase, Session, Standing},
 };
+use crate::buckets::BUCKET;
 
 /// Sessions by name, by peer and sid, and by what the peers listen to.
 #[derive(Debug, Default)]
@@ -80,6 +81,20 @@ impl Sessions {
         });
         let half_open: Vec<_> = half_open.collect();
         (half_open.len() >= bounds::HALF_OPEN).then(|| half_open.into_iter().min())?.map(|(_, id)| id)
+    }
+
+    /// One that nobody needs, if there is one: the peer began it, asks and listens to nothing, and at its distance from us
+    /// there are more peers than the DHT wants. Of these, the one heard longest ago. A seed has one with everybody who joins.
+    pub(super) fn superfluous(&self, own: End) -> Option<SessionId> {
+        let mut at_distance = BTreeMap::<Option<u8>, usize>::new();
+        for session in self.all.values() {
+            *at_distance.entry(own.bucket(session.end)).or_default() += 1;
+        }
+        let crowded = |session: &Session| {
+            at_distance.get(&own.bucket(session.end)).is_some_and(|count| *count > BUCKET)
+        };
+        let spare = self.all.iter().filter(|(_, session)| session.is_spare() && crowded(session));
+        spare.min_by_key(|(_, session)| session.heard).map(|(id, _)| *id)
     }
 
     pub(super) fn insert(&mut self, id: SessionId, session: Session) {

@@ -119,6 +119,11 @@ pub(super) struct Threads {
 }
 
 impl Threads {
+    /// Whether nobody asks anything.
+    pub(super) fn is_idle(&self) -> bool {
+        self.asked.is_empty() && self.asking.is_empty() && self.answering.is_empty()
+    }
+
     /// Opens a request; false if there are too many.
     pub(super) fn ask(&mut self, now: Duration, tid: String, id: RequestId) -> bool {
         let room = self.asked.len() < bounds::THREADS;
