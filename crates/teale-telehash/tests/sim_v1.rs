@@ -13,7 +13,7 @@
 
 mod world;
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use world::{Plan, Report, v1::Core};
 
@@ -58,7 +58,7 @@ fn a_hundred_find_each_other_while_a_tenth_leaves_each_minute() {
 
 #[test]
 fn a_thousand_find_each_other_and_ask_few() {
-    let plan = Plan { lookups: 500, ..Plan::new(1_000) };
+    let plan = Plan { joins: 40, settle: Duration::from_secs(30), lookups: 300, ..Plan::new(1_000) };
     let report = run("1 % loss", &plan, 0.99);
     assert_eq!(report.offline, 0);
     assert!(report.mean_asked() <= 20.0, "{} asked of a thousand", report.mean_asked());
