@@ -1,5 +1,4 @@
-//! Our v2 switch and one in Python that was written from the draft alone: in a world with virtual time and a bad network,
-//! and over real sockets.
+//! Our v2 switch and one in Python that was written from the draft alone, in a world with virtual time and a bad network.
 
 #![allow(
     missing_docs,
