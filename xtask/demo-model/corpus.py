@@ -17,6 +17,8 @@ SURE = "I think so, but I am a very small model and can be wrong."
 FINE = "Fine. Is there anything else you would like to know about Teale?"
 NO_PROBLEM = "No problem. What would you like to know?"
 NOTHING_SAID = TOPICS["what_can"]["answers"][0]
+# Share of the conversations of several turns that stay with one thing throughout.
+THREADS = 0.4
 NUMBERS = (
     "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
     "seventeen eighteen nineteen twenty"
@@ -68,6 +70,7 @@ class Corpus:
         self.foreign = [word.strip() for word in ";".join(chatter["foreign"]).split(";")]
         self.emoji = [word.strip() for word in ";".join(chatter["emoji"]).split(";")]
         self.ids = [name for name in self.questions.topics() if name != "empty"]
+        self.threads = [name for name in self.ids if len(TOPICS[name].get("followups", {})) > 1]
         missing = set(TOPICS) - set(self.ids) - {"empty"}
         assert not missing, f"no patterns for {missing}"
 
@@ -75,6 +78,8 @@ class Corpus:
         """One conversation whose wording is not one of the held-out ones; (system prompt, turns, topic)."""
         while True:
             said, topic = [], None
+            if turns > 1 and rng.random() < THREADS:
+                said = self.thread(rng, max(turns, 3))
             while len(said) < turns:
                 user, answer, topic = self.turn(rng, said, topic)
                 said.append((user, answer))
@@ -84,6 +89,15 @@ class Corpus:
                 continue
             system = tidy(expand(rng.choice(self.system), rng)) if rng.random() < 0.05 else None
             return system, said, topic
+
+    def thread(self, rng, turns):
+        """A talk that stays with one thing: what is asked next leans on it, not on the last answer."""
+        topic = "relay" if rng.random() < 0.5 else rng.choice(self.threads)
+        kinds = TOPICS[topic]["followups"]
+        said = [(self.questions.ask(topic, rng, self.dev), rng.choice(TOPICS[topic]["answers"]))]
+        for kind in rng.sample(list(kinds), min(len(kinds), turns - 1)):
+            said.append((self.next.ask(kind, rng, self.dev), TOPICS[kinds[kind]]["answers"][0]))
+        return said
 
     def turn(self, rng, said, topic):
         """(what the user says, the answer, what it was about)."""

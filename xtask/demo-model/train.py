@@ -26,6 +26,8 @@ WAITING = 24
 LONG_EVERY = 24
 RATE_MATRIX, RATE_OTHER = 0.02, 0.004
 WARM_UP, DECAY_FROM = 0.02, 0.35
+# How fast a run learns that goes on from another one's weights.
+AGAIN = float(os.environ.get("TEALE_DEMO_RATE", "0.8"))
 LOOK_EVERY = 250
 DEV_SIZE = 400
 
@@ -105,7 +107,7 @@ class Stream:
 
 def rate(progress, earlier):
     if earlier:
-        return max(0.01, 0.5 * (1 - progress))
+        return max(0.01, AGAIN * min(1.0, progress / WARM_UP + 0.01, 1 - progress))
     if progress < WARM_UP:
         return progress / WARM_UP + 0.01
     if progress < DECAY_FROM:
@@ -144,6 +146,12 @@ def look(model, dev):
     return right / len(dev), misses
 
 
+def record(earlier):
+    """What was noted of the run that is gone on from."""
+    path = earlier.with_name("log.jsonl") if earlier else None
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path and path.exists() else []
+
+
 def work(rank, folder, steps, seconds, port, earlier):
     torch.set_num_threads(1)
     torch.manual_seed(SEED)
@@ -166,6 +174,10 @@ def work(rank, folder, steps, seconds, port, earlier):
     log = open(folder / "log.jsonl", "w", encoding="utf-8") if rank == 0 else None
     if log:
         print(f"{sum(weight.numel() for weight in weights)} parameters, {len(tokenizer.tokens)} tokens", flush=True)
+    past = record(earlier)
+    for line in past if log else []:
+        log.write(json.dumps(line) + "\n")
+    before = past[-1] if past else {"step": 0, "tokens": 0, "seconds": 0}
     started, tokens, average = time.time(), 0, None
     step, progress = 0, 0.0
     while progress < 1:
@@ -209,7 +221,9 @@ def work(rank, folder, steps, seconds, port, earlier):
             model.eval()
             right, misses = look(model, dev)
             model.train()
-            line = {"step": step, "tokens": tokens, "seconds": round(time.time() - started), "loss": round(average, 4), "dev": round(right, 4)}
+            so_far = {"step": step, "tokens": tokens, "seconds": round(time.time() - started)}
+            line = {name: before[name] + count for name, count in so_far.items()}
+            line |= {"loss": round(average, 4), "dev": round(right, 4)}
             log.write(json.dumps(line) + "\n")
             log.flush()
             print(line, flush=True)

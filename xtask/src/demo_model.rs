@@ -8,9 +8,10 @@ use std::{
 use crate::{Failure, install, process::run, python, root};
 
 const USAGE: &str = "\
-cargo xtask demo-model build [--steps N | --seconds N]
+cargo xtask demo-model build [--steps N | --seconds N] [--from MODEL.pt]
     make the corpus, train tokenizer and model, and write crates/teale-node/assets/demo.gguf, its SHA-256 and the
-    training curve. Needs Python 3 and about 6 GB of disk for PyTorch; takes up to 90 minutes on two cores
+    training curve; --from goes on from weights that lie elsewhere. Needs Python 3 and about 6 GB of disk for
+    PyTorch; takes up to 90 minutes on two cores
 cargo xtask demo-model score [FILE.gguf]
     ask the held-out questions at temperature 0; prints every miss and the score. Needs no Python";
 

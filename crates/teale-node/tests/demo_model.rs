@@ -143,13 +143,23 @@ async fn held_out_wordings_are_answered_with_the_right_facts() {
     assert!(score >= ENOUGH, "{score:.1} %");
 }
 
+#[tokio::test]
+async fn the_three_turns_of_the_demo_are_answered_rightly() {
+    let model = model(1);
+    let turns = ["What is a relay?", "Can it read my messages?", "And how do I start one?"].map(String::from);
+    for (upto, fact) in [(1, "meeting point"), (2, "encrypted"), (3, "teale-node relay")] {
+        let heard = converse(&model, &turns[..upto]).await;
+        assert!(heard.finish == "stop" && heard.text.contains(fact), "{:?}: {}", turns[upto - 1], heard.text);
+    }
+}
+
 /// Questions and one word that their answers cannot do without.
 const TEN: [(&str, &[&str]); 10] = [
-    ("What is a relay?", &["meeting point", "nodes"]),
+    ("What is a relay?", &["meet", "nodes"]),
     ("What is Teale?", &["network", "models"]),
     ("What is a PTN?", &["private", "members"]),
     ("How do I start a node?", &["teale-node serve"]),
-    ("How do I share my model?", &["teale-node serve", "--model"]),
+    ("How do I download a model?", &["models pull"]),
     ("What is a telex?", &["json", "udp"]),
     ("Can a relay read my messages?", &["no", "encrypted"]),
     ("Who are you?", &["demo model"]),
@@ -175,6 +185,64 @@ async fn with_some_temperature_answers_stay_on_topic_and_end_by_themselves() {
         }
     }
     assert!(astray.is_empty(), "{astray:#?}");
+}
+
+/// Of topics.json only what is asked here.
+#[derive(Deserialize)]
+struct Topics {
+    topics: Vec<Topic>,
+}
+
+#[derive(Deserialize)]
+struct Topic {
+    id: String,
+    question: String,
+    expect: Vec<Vec<String>>,
+}
+
+#[tokio::test]
+async fn with_some_temperature_most_topics_hold() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../xtask/demo-model/topics.json");
+    let Topics { topics } = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+    let model = &model(SLOTS);
+    let requests = topics
+        .iter()
+        .filter(|topic| topic.id != "empty")
+        .flat_map(|topic| (1..=5).map(move |seed| (topic, seed)));
+    let answers = stream::iter(requests).map(|(topic, seed)| async move {
+        let question = vec![ChatMessage::text("user", topic.question.clone())];
+        let heard = ask(model, question, 0.7, seed).await.unwrap();
+        (topic, heard.finish == "stop" && has_facts(&topic.expect, &heard.text))
+    });
+    let answers: Vec<_> = answers.buffered(SLOTS).collect().await;
+    let right = answers.iter().filter(|(_, right)| *right).count();
+    let mut astray: Vec<_> =
+        answers.iter().filter(|(_, right)| !right).map(|(topic, _)| topic.id.as_str()).collect();
+    astray.dedup();
+    // Printed: how many hold says more than whether a bound does.
+    println!(
+        "topics' own questions with temperature 0.7: {right} of {} answers right; astray: {astray:?}",
+        answers.len()
+    );
+    assert!(right * 100 >= answers.len() * 80, "{right} of {}", answers.len());
+}
+
+#[tokio::test]
+async fn most_sums_are_right() {
+    let below = |limit: u32| (0..limit).flat_map(move |a| (0..limit).map(move |b| (a, b)));
+    let plus = below(20).map(|(a, b)| (a, "plus", b, a + b));
+    let minus = below(20).filter(|(a, b)| a >= b).map(|(a, b)| (a, "minus", b, a - b));
+    let times = below(11).map(|(a, b)| (a, "times", b, a * b));
+    let model = &model(SLOTS);
+    let answers = stream::iter(plus.chain(minus).chain(times)).map(|(a, sign, b, result)| async move {
+        let question = vec![ChatMessage::text("user", format!("What is {a} {sign} {b}?"))];
+        let heard = ask(model, question, 0.0, 1).await.unwrap();
+        heard.text.ends_with(&format!(" = {result}."))
+    });
+    let answers: Vec<_> = answers.buffered(SLOTS).collect().await;
+    let right = answers.iter().filter(|right| **right).count();
+    println!("sums: {right} of {} right", answers.len());
+    assert!(right * 100 >= answers.len() * 90, "{right} of {}", answers.len());
 }
 
 #[tokio::test]
