@@ -77,10 +77,16 @@ impl Walk {
 
     /// Whom to ask now.
     pub(super) fn step(&mut self, now: Duration) -> Vec<Ask> {
+        for candidate in self.candidates.values_mut() {
+            if matches!(candidate.step, Step::Asked { at, .. } if now >= at + bounds::ASK_WITHIN) {
+                candidate.step = Step::Silent;
+            }
+        }
         let mut asks = Vec::new();
-        for candidate in self.candidates.values_mut().take(self.width) {
+        // Those who do not answer make room for the next: a few dead addresses near the target must not end the walk.
+        let speaking = self.candidates.values_mut().filter(|candidate| candidate.step != Step::Silent);
+        for candidate in speaking.take(self.width) {
             match candidate.step {
-                Step::Asked { at, .. } if now >= at + bounds::ASK_WITHIN => candidate.step = Step::Silent,
                 Step::Asked { at, again: false } if now >= at + bounds::ASK_AGAIN => {
                     candidate.step = Step::Asked { at, again: true };
                     asks.push(Ask { to: candidate.ipp, via: candidate.via, again: true });
@@ -90,7 +96,6 @@ impl Walk {
                     candidate.step = Step::Asked { at: now, again: false };
                     asks.push(Ask { to: candidate.ipp, via: candidate.via, again: false });
                 }
-                Step::Fresh => candidate.step = Step::Silent,
                 _ => {}
             }
         }
@@ -99,20 +104,27 @@ impl Walk {
 
     /// Whether the closest have answered or fallen silent.
     pub(super) fn is_over(&self, now: Duration) -> bool {
-        let mut closest = self.candidates.values().take(self.width);
-        now >= self.began + bounds::WALK_WITHIN
-            || closest.all(|candidate| matches!(candidate.step, Step::Answered | Step::Silent))
+        let done = |step| match step {
+            Step::Answered | Step::Silent => true,
+            Step::Fresh => self.asks >= bounds::WALK_ASKS,
+            Step::Asked { .. } => false,
+        };
+        now >= self.began + bounds::WALK_WITHIN || self.speaking().all(|candidate| done(candidate.step))
     }
 
     /// When to look again.
     pub(super) fn deadline(&self) -> Duration {
-        let closest = self.candidates.values().take(self.width);
-        let next = closest.filter_map(|candidate| match candidate.step {
+        let next = self.speaking().filter_map(|candidate| match candidate.step {
             Step::Asked { at, again: false } => Some(at + bounds::ASK_AGAIN),
             Step::Asked { at, again: true } => Some(at + bounds::ASK_WITHIN),
             _ => None,
         });
         next.fold(self.began + bounds::WALK_WITHIN, Duration::min)
+    }
+
+    /// The closest that are not known to be silent.
+    fn speaking(&self) -> impl Iterator<Item = &Candidate> {
+        self.candidates.values().filter(|candidate| candidate.step != Step::Silent).take(self.width)
     }
 
     /// Everybody met, nearest first, with who told of it.
