@@ -274,6 +274,11 @@ impl NodeBuilder {
             (None, Some(dir)) => known_peers_file::load(dir)?,
             (None, None) => KnownPeers::new(),
         };
+        let seeds = match &self.dht {
+            Some(_) if self.passcode.is_some() => return Err(NodeError::DhtWithPasscode),
+            Some(options) => dht::resolve(&options.seeds, options.listen.is_ipv4()).await?,
+            None => Vec::new(),
+        };
         let listener = self.listen().await?;
         let on_disk = specs.iter().filter(|spec| !spec.is_built_in());
         let named = on_disk.map(|spec| (spec.id.clone(), spec.path.clone())).collect();
@@ -303,7 +308,7 @@ impl NodeBuilder {
             (Some(options), Some(lan)) => {
                 let (cluster, lan) = (cluster.clone(), lan.clone());
                 let member = dht::Member { identity, cluster, lan, relays: joined_relays };
-                Some(Dht::start(options, member).await?)
+                Some(Dht::start(options.listen, seeds, member)?)
             }
             _ => None,
         };

@@ -62,6 +62,9 @@ pub enum NodeError {
     /// The DHT has to be entered somewhere.
     #[error("the DHT needs a switch to begin with: name one with --dht-seed HOST:PORT")]
     DhtNoSeed,
+    /// Strangers met in the DHT would learn what the passcode is checked by.
+    #[error("a passcode does not go with the DHT: whoever is met there is told its hash, and could use it")]
+    DhtWithPasscode,
     /// The DHT's socket cannot be had.
     #[error("the DHT: {0}; choose another address with --dht-listen")]
     Dht(#[from] teale_telehash::EndpointError),

@@ -149,6 +149,13 @@ fn what_cannot_work_is_said_at_once() {
     };
     fails(&["serve", "--no-lan", "--dht"], "--dht-seed");
     fails(&["serve", "--no-lan", "--dht", "--dht-seed", "nonsense"], "HOST:PORT");
+    let passcode = dir.path().join("passcode");
+    std::fs::write(&passcode, "open sesame").unwrap();
+    let passcode = passcode.to_str().unwrap();
+    fails(
+        &["serve", "--no-lan", "--dht", "--dht-seed", "127.0.0.1:9", "--passcode-file", passcode],
+        "passcode",
+    );
     fails(&["dht", "serve"], "--public");
     fails(&["dht", "dial", "abc"], "--seed");
     fails(&["dht", "announce", "--seed", "127.0.0.1:9", "abc", "nonsense"], "+foo=bar");

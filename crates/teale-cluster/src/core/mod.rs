@@ -274,7 +274,7 @@ impl Core {
     }
 
     /// The name behind an alias of ours.
-    fn resolve<'a>(&'a self, asked: &'a str) -> &'a str {
+    pub fn resolve<'a>(&'a self, asked: &'a str) -> &'a str {
         self.config.aliases.get(asked).map_or(asked, String::as_str)
     }
 

@@ -216,6 +216,11 @@ impl Cluster {
         }
     }
 
+    /// The model's name behind an alias of this node's; any other name is its own.
+    pub fn resolve(&self, model: &str) -> String {
+        self.shared.look(|core| core.resolve(model).to_owned())
+    }
+
     /// Asks the relays who is there, as soon as they allow it (a relay answers once in ten seconds). Returns when
     /// they answered.
     pub async fn discover(&self) {

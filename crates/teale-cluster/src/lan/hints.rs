@@ -20,28 +20,27 @@ struct Hint {
 pub struct Hints(BTreeMap<NodeId, Hint>);
 
 impl Hints {
-    /// A peer's own word; it takes the place of what the peer said before. Whether anything of it can be dialled.
+    /// A peer's own word; it takes the place of what the peer said before. Peers that nothing is known of any more.
     pub fn add(
         &mut self,
         peer: NodeId,
         wg: Option<String>,
         mut addresses: Vec<SocketAddr>,
         until: Duration,
-    ) -> bool {
+    ) -> Vec<NodeId> {
         // Loopback is a machine too: whoever tells may know that the peer is on this one.
         addresses
             .retain(|address| is_dialable(*address) || (address.ip().is_loopback() && address.port() != 0));
         addresses.truncate(bounds::ADDRESSES);
         if addresses.is_empty() {
-            self.0.remove(&peer);
-            return false;
-        }
-        if self.0.len() >= bounds::HINTS && !self.0.contains_key(&peer) {
-            let first = self.0.iter().min_by_key(|(_, hint)| hint.until).map(|(peer, _)| *peer);
-            first.map(|first| self.0.remove(&first));
+            return self.0.remove(&peer).map(|_| peer).into_iter().collect();
         }
         self.0.insert(peer, Hint { wg, addresses, until });
-        true
+        if self.0.len() <= bounds::HINTS {
+            return Vec::new();
+        }
+        let first = self.0.iter().min_by_key(|(_, hint)| hint.until).map(|(peer, _)| *peer);
+        first.inspect(|first| drop(self.0.remove(first))).into_iter().collect()
     }
 
     fn get(&self, now: Duration, peer: NodeId) -> Option<&Hint> {
@@ -94,7 +93,7 @@ mod tests {
     #[test]
     fn a_hint_is_good_for_its_time() {
         let mut hints = Hints::default();
-        assert!(hints.add(peer(1), Some("ab".into()), vec![address("192.0.2.1:7")], LATER));
+        assert!(hints.add(peer(1), Some("ab".into()), vec![address("192.0.2.1:7")], LATER).is_empty());
         assert_eq!(hints.ways(Duration::ZERO, peer(1)), [address("192.0.2.1:7")]);
         let target = hints.target(Duration::ZERO, peer(1), address("192.0.2.1:7"));
         assert_eq!(target, Some(Target::Node { node: peer(1), wg: Some("ab".into()) }));
@@ -107,8 +106,10 @@ mod tests {
     fn what_cannot_be_dialled_is_left_out() {
         let mut hints = Hints::default();
         let bad = ["0.0.0.0:7", "224.0.0.1:7", "255.255.255.255:7", "[::]:7", "[ff02::1]:7", "192.0.2.1:0"];
-        assert!(!hints.add(peer(1), None, bad.map(address).to_vec(), LATER));
+        assert!(hints.add(peer(1), None, bad.map(address).to_vec(), LATER).is_empty());
         assert!(!hints.knows(Duration::ZERO, peer(1)));
+        hints.add(peer(2), None, vec![address("192.0.2.1:7")], LATER);
+        assert_eq!(hints.add(peer(2), None, Vec::new(), LATER), [peer(2)], "it says now that it is nowhere");
     }
 
     #[test]
@@ -116,7 +117,9 @@ mod tests {
         let mut hints = Hints::default();
         for n in 0..5000 {
             let many = (1..200).map(|port| SocketAddr::from(([192, 0, 2, 1], port))).collect();
-            hints.add(peer(n), None, many, LATER + Duration::from_secs(n.into()));
+            let gone = hints.add(peer(n), None, many, LATER + Duration::from_secs(n.into()));
+            let room = usize::from(n) < bounds::HINTS;
+            assert_eq!(gone.len(), usize::from(!room), "whoever makes room is named");
         }
         assert_eq!(hints.0.len(), bounds::HINTS);
         assert!(hints.0.values().all(|hint| hint.addresses.len() <= bounds::ADDRESSES));

@@ -56,7 +56,7 @@ impl Places {
 
     /// This node's record, good from now on.
     pub(crate) fn record(&self, identity: &Identity, unix: Duration) -> ContactRecord {
-        let relays = self.relays.iter().filter(|url| url.len() <= limits::WORD).take(limits::CONTACT_RELAYS);
+        let relays = self.relays.iter().filter(|url| is_public(url)).take(limits::CONTACT_RELAYS);
         let record = ContactRecord {
             node_id: identity.node_id(),
             wg_public_key: None,
@@ -68,6 +68,11 @@ impl Places {
         };
         signed::sign_contact(identity, record)
     }
+}
+
+/// Whether a relay's URL may be told to strangers: nothing in it that is a secret, or may be one.
+fn is_public(url: &str) -> bool {
+    url.len() <= limits::WORD && !url.contains(['@', '?', '#'])
 }
 
 /// Why a record counts for nothing.
@@ -82,6 +87,9 @@ pub(super) enum ContactError {
     /// From another time.
     #[error("it is from another time: it has run out, or its clock is ahead of ours")]
     Time,
+    /// A node without a key could be spoken to in plaintext only, by whoever listens at the address.
+    #[error("it names no key")]
+    NoKey,
     /// Our own record, sent back.
     #[error("it is this node's own")]
     Own,
@@ -101,16 +109,20 @@ pub(super) fn check(
     if record.issued_at > now + SKEW || record.expires_at <= now || record.expires_at <= record.issued_at {
         return Err(ContactError::Time);
     }
+    if record.wg_public_key.is_none() {
+        return Err(ContactError::NoKey);
+    }
     signed::verify_contact(&record).map_err(|_| ContactError::Signature)?;
     let last = Duration::from_secs(record.expires_at - now).min(LONGEST);
     Ok((record, last))
 }
 
 /// The addresses of a record that this node would dial: of the DHT's family, and a site's own addresses only from
-/// within a site, where this node is in one itself or the record says that both are behind one public address.
-pub(super) fn dialable(record: &ContactRecord, own: Option<Ipp>) -> Vec<SocketAddr> {
+/// within a site, where this node is in one itself or both are behind one public address. The session the record came in
+/// shows that: `from` receives what is sent to it. What the record says shows nothing.
+pub(super) fn dialable(record: &ContactRecord, from: Ipp, own: Option<Ipp>) -> Vec<SocketAddr> {
     let Some(own) = own else { return Vec::new() };
-    let neighbours = record.addresses.iter().any(|ipp| ipp.ip() == own.ip());
+    let neighbours = from.ip() == own.ip();
     let fits = |ipp: &&Ipp| {
         plausible(**ipp, Some(own)) || (neighbours && ipp.is_v4() == own.is_v4() && !ipp.ip().is_loopback())
     };
@@ -150,18 +162,16 @@ mod tests {
         let (record, last) = check(&bytes, other, NOW).unwrap();
         assert_eq!((record.node_id, last), (me.node_id(), LIFE));
         assert_eq!(record.wg_public_key, Some(me.x25519_public().to_hex()));
-        let dialled = |own: &str| {
-            let addresses = dialable(&record, own.parse().ok());
+        let dialled = |from: &str, own: &str| {
+            let addresses = dialable(&record, from.parse().unwrap(), own.parse().ok());
             addresses.iter().map(ToString::to_string).collect::<Vec<_>>()
         };
-        assert_eq!(dialled("203.0.113.6:1"), ["203.0.113.5:11436"], "no stranger points into our site");
-        assert_eq!(
-            dialled("203.0.113.5:1"),
-            ["203.0.113.5:11436", "192.168.1.7:11436"],
-            "behind one address"
-        );
-        assert_eq!(dialled("192.168.1.9:1"), ["203.0.113.5:11436", "192.168.1.7:11436"]);
-        assert!(dialled("").is_empty());
+        let (all, public) = (["203.0.113.5:11436", "192.168.1.7:11436"], ["203.0.113.5:11436"]);
+        assert_eq!(dialled("203.0.113.5:2", "203.0.113.6:1"), public, "no stranger points into our site");
+        assert_eq!(dialled("203.0.113.9:2", "203.0.113.5:1"), public, "nor by naming our own address");
+        assert_eq!(dialled("203.0.113.5:2", "203.0.113.5:1"), all, "behind one address");
+        assert_eq!(dialled("192.168.1.7:2", "192.168.1.9:1"), all);
+        assert!(dialled("203.0.113.5:2", "").is_empty());
 
         assert_eq!(check(&bytes, me.node_id(), NOW), Err(ContactError::Own));
         assert_eq!(check(&bytes, other, NOW + LIFE), Err(ContactError::Time));
@@ -169,6 +179,24 @@ mod tests {
         let text = String::from_utf8(bytes).unwrap().replace("203.0.113.5", "203.0.113.66");
         assert_eq!(check(text.as_bytes(), other, NOW), Err(ContactError::Signature));
         assert!(matches!(check(b"{}", other, NOW), Err(ContactError::Wire(_))));
+    }
+
+    #[test]
+    fn a_record_without_a_key_counts_for_nothing() {
+        let me = Identity::from_seed([1; 32]);
+        let other = Identity::from_seed([2; 32]).node_id();
+        let mut record = places("203.0.113.5:42424").record(&me, NOW);
+        record.wg_public_key = None;
+        assert_eq!(check(&record.encode().unwrap(), other, NOW), Err(ContactError::NoKey));
+    }
+
+    #[test]
+    fn secrets_of_relays_stay_here() {
+        let me = Identity::from_seed([1; 32]);
+        let secret = ["wss://user:word@relay.example/ws", "wss://relay.example/ws?token=abc"];
+        let relays = secret.iter().chain(&["wss://relay.example/ws"]).map(|url| (*url).to_owned()).collect();
+        let record = Places { relays, ..places("203.0.113.5:42424") }.record(&me, NOW);
+        assert_eq!(record.relays, ["wss://relay.example/ws"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Two nodes exchange contact records in a session of v2. The provider opens it, the seeker answers.
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
@@ -16,56 +16,64 @@ use tokio::{
 
 use super::{CONTACT_URI, Inner, Places, REMEMBERED, contact};
 
-/// A seeker is met once in this time, however often it announces itself.
-const AGAIN: Duration = Duration::from_secs(15);
-/// How long a meeting may take.
-const MEETING: Duration = Duration::from_secs(20);
+/// An address is met once in this time, however often it announces itself: less than a seeker looks.
+const AGAIN: Duration = Duration::from_secs(8);
+/// How long the exchange may take once the session is open.
+const MEETING: Duration = Duration::from_secs(10);
 
 /// A seeker was heard of: meets it, unless it was met a moment ago or too many are being met.
 pub(super) fn begin(inner: &Arc<Inner>, seeker: Ipp, via: Ipp) {
-    let own = inner.endpoint.v1(|switch, _| switch.own()).flatten();
+    // Before the own address is known nobody can say what is near and what is far.
+    let Some(own) = inner.endpoint.v1(|switch, _| switch.own()).flatten() else { return };
     // Our own announcement came back, or somebody points us at what is none of their business.
-    if own == Some(seeker) || !plausible(seeker, own) {
+    if own == seeker || !plausible(seeker, Some(own)) {
         return;
-    }
-    let now = Instant::now();
-    let mut state = inner.state();
-    if state.met.get(&seeker).is_some_and(|at| now < *at + AGAIN) {
-        return;
-    }
-    if state.met.len() >= REMEMBERED {
-        state.met.retain(|_, at| now < *at + AGAIN);
     }
     let Ok(place) = Arc::clone(&inner.meetings).try_acquire_owned() else { return };
-    if state.met.len() >= REMEMBERED {
+    if !is_first(inner, seeker) {
         return;
     }
-    state.met.insert(seeker, now);
-    drop(state);
     let inner = Arc::clone(inner);
     let tracker = inner.tasks.clone();
     tracker.spawn(async move {
         let _place = place;
         let met = tokio::select! {
             () = inner.stop.cancelled() => return,
-            met = tokio::time::timeout(MEETING, meet(&inner, seeker, via)) => met,
+            met = meet(&inner, seeker, via) => met,
         };
-        let reason = match met {
-            Ok(Ok(())) => return,
-            Ok(Err(reason)) => reason,
-            Err(_) => "it took too long".to_owned(),
-        };
-        inner.counters.failed.fetch_add(1, Ordering::Relaxed);
-        tracing::debug!(%seeker, reason, "a seeker in the DHT was not met");
+        if let Err(reason) = met {
+            inner.counters.failed.fetch_add(1, Ordering::Relaxed);
+            tracing::debug!(%seeker, reason, "a seeker in the DHT was not met");
+        }
     });
+}
+
+/// Whether this is the first that is heard of somebody for a while; then it is remembered. On loopback, where all have one
+/// address, ports tell them apart.
+fn is_first(inner: &Inner, peer: Ipp) -> bool {
+    let now = Instant::now();
+    let key = if peer.ip().is_loopback() { peer.socket_addr() } else { SocketAddr::new(peer.ip(), 0) };
+    let mut state = inner.state();
+    if state.met.get(&key).is_some_and(|at| now < *at + AGAIN) {
+        return false;
+    }
+    if state.met.len() >= REMEMBERED {
+        state.met.retain(|_, at| now < *at + AGAIN);
+    }
+    if state.met.len() >= REMEMBERED {
+        return false;
+    }
+    state.met.insert(key, now);
+    true
 }
 
 async fn meet(inner: &Inner, seeker: Ipp, via: Ipp) -> Result<(), String> {
     let via = (via != seeker).then_some(via);
     let session = inner.endpoint.open(seeker, via).await.map_err(|reason| reason.to_string())?;
-    let asked = ask(inner, session).await;
+    let asked = tokio::time::timeout(MEETING, ask(inner, session)).await;
+    // However it went: a session left open would be kept by a peer that says a word a minute.
     inner.endpoint.v2(|switch, now| switch.close(now, session));
-    take(inner, &asked?)
+    take(inner, seeker, &asked.map_err(|_| "it took too long".to_owned())??)
 }
 
 async fn ask(inner: &Inner, session: v2::SessionId) -> Result<Bytes, String> {
@@ -85,7 +93,7 @@ pub(super) async fn answer(inner: Arc<Inner>, mut events: broadcast::Receiver<Ar
         match event {
             Ok(event) => {
                 if let v2::Event::Request { session, tid, req, body, .. } = &*event {
-                    let (status, body) = reply(&inner, req, body);
+                    let (status, body) = reply(&inner, *session, req, body);
                     let responded = inner
                         .endpoint
                         .v2(|switch, now| switch.respond(now, *session, tid, Res::new(status), body));
@@ -100,7 +108,7 @@ pub(super) async fn answer(inner: Arc<Inner>, mut events: broadcast::Receiver<Ar
     }
 }
 
-fn reply(inner: &Inner, req: &Req, body: &Bytes) -> (u16, Bytes) {
+fn reply(inner: &Inner, session: v2::SessionId, req: &Req, body: &Bytes) -> (u16, Bytes) {
     if req.uri != CONTACT_URI {
         return (404, Bytes::new());
     }
@@ -110,7 +118,14 @@ fn reply(inner: &Inner, req: &Req, body: &Bytes) -> (u16, Bytes) {
         inner.counters.refused.fetch_add(1, Ordering::Relaxed);
         return (403, Bytes::new());
     }
-    match (take(inner, body), own_record(inner)) {
+    let peer = inner
+        .endpoint
+        .v2(|switch, _| switch.sessions().find(|known| known.id == session).map(|known| known.peer));
+    let Some(peer) = peer.flatten() else { return (503, Bytes::new()) };
+    if !is_first(inner, peer) {
+        return (429, Bytes::new());
+    }
+    match (take(inner, peer, body), own_record(inner)) {
         (Ok(()), Some(record)) => (200, record),
         (Ok(()), None) => (503, Bytes::new()),
         (Err(_), _) => (400, Bytes::new()),
@@ -118,7 +133,7 @@ fn reply(inner: &Inner, req: &Req, body: &Bytes) -> (u16, Bytes) {
 }
 
 /// Uses what a record says: its addresses are dialled, and relays both know are asked who is there.
-fn take(inner: &Inner, bytes: &Bytes) -> Result<(), String> {
+fn take(inner: &Inner, from: Ipp, bytes: &Bytes) -> Result<(), String> {
     let member = &inner.member;
     let checked = contact::check(bytes, member.identity.node_id(), unix());
     let (record, last) = checked.map_err(|error| {
@@ -127,13 +142,19 @@ fn take(inner: &Inner, bytes: &Bytes) -> Result<(), String> {
     })?;
     inner.counters.met.fetch_add(1, Ordering::Relaxed);
     let own = inner.endpoint.v1(|switch, _| switch.own()).flatten();
-    let addresses = contact::dialable(&record, own);
+    let addresses = contact::dialable(&record, from, own);
     tracing::debug!(node = %record.node_id, ?addresses, "met in the DHT");
     let name = record.node_id.short();
     member.lan.hint(record.node_id, record.wg_public_key, &name, addresses, last);
     if record.relays.iter().any(|relay| member.relays.contains(relay)) {
-        let cluster = member.cluster.clone();
-        inner.tasks.spawn(async move { cluster.discover().await });
+        // One question at a time, however many say that they are there.
+        if let Ok(turn) = Arc::clone(&inner.discovering).try_acquire_owned() {
+            let cluster = member.cluster.clone();
+            inner.tasks.spawn(async move {
+                cluster.discover().await;
+                drop(turn);
+            });
+        }
     }
     Ok(())
 }

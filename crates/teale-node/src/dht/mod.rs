@@ -85,6 +85,8 @@ struct Inner {
     endpoint: Endpoint,
     member: Member,
     meetings: Arc<Semaphore>,
+    /// One question to the relays at a time.
+    discovering: Arc<Semaphore>,
     counters: Counters,
     state: Mutex<State>,
     stop: CancellationToken,
@@ -93,8 +95,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When a seeker was met last.
-    met: HashMap<Ipp, Instant>,
+    /// When an address was met last.
+    met: HashMap<SocketAddr, Instant>,
     /// Models that nobody was found for, and when.
     missed: HashMap<String, Instant>,
     /// Whoever presents itself until then may be an answer to an announcement.
@@ -166,19 +168,20 @@ pub struct DhtTap {
 }
 
 impl Dht {
-    /// Looks the seeds up, binds the socket, and starts.
-    pub(crate) async fn start(options: DhtOptions, member: Member) -> Result<Self, NodeError> {
-        let seeds = resolve(&options.seeds, options.listen.is_ipv4()).await?;
+    /// Binds the socket and starts, with seeds that were looked up before.
+    pub(crate) fn start(listen: SocketAddr, seeds: Vec<Ipp>, member: Member) -> Result<Self, NodeError> {
         let mut second = v2::Config::default();
         second.seeds.clone_from(&seeds);
+        second.body_limit = teale_wire::limits::CONTACT_RECORD;
         let first = v1::Config { seeds, ..v1::Config::default() };
-        let config = EndpointConfig { listen: options.listen, v1: Some(first), v2: Some(second) };
+        let config = EndpointConfig { listen, v1: Some(first), v2: Some(second) };
         let endpoint = Endpoint::bind(config)?;
         let stop = CancellationToken::new();
         let inner = Arc::new(Inner {
             endpoint,
             member,
             meetings: Arc::new(Semaphore::new(MEETINGS)),
+            discovering: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
             state: Mutex::default(),
             stop: stop.clone(),
@@ -229,25 +232,38 @@ impl Dht {
     }
 }
 
-/// The addresses of all seeds that are known by name or number, of the family the socket speaks.
+/// The addresses of the seeds, of the family the socket speaks. One that is not found now is left out, aloud, unless it is
+/// the last.
 pub(crate) async fn resolve(seeds: &[String], v4: bool) -> Result<Vec<Ipp>, NodeError> {
-    let mut found = Vec::new();
-    for seed in seeds.iter().take(SEEDS) {
-        let bad = |reason: &str| NodeError::DhtSeed { seed: seed.clone(), reason: reason.to_owned() };
-        let addresses = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(seed.as_str())).await {
-            Err(_) => return Err(bad("its name is not resolved in time")),
-            Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => {
-                return Err(bad("expected HOST:PORT"));
+    let looked = seeds.iter().take(SEEDS).map(|seed| async move { (seed, look_up(seed, v4).await) });
+    let (mut found, mut failed) = (Vec::new(), None);
+    for (seed, looked) in futures_util::future::join_all(looked).await {
+        match looked {
+            Ok(ipps) => found.extend(ipps),
+            Err(reason) => {
+                tracing::warn!(seed, reason, "a seed of the DHT is left out");
+                failed =
+                    failed.or(Some(NodeError::DhtSeed { seed: seed.clone(), reason: reason.to_owned() }));
             }
-            Ok(Err(_)) => return Err(bad("its name is not known")),
-            Ok(Ok(addresses)) => addresses,
-        };
-        let ipps: Vec<Ipp> = addresses.filter_map(Ipp::new).filter(|ipp| ipp.is_v4() == v4).collect();
-        if ipps.is_empty() {
-            return Err(bad(if v4 { "it has no IPv4 address" } else { "it has no IPv6 address" }));
         }
-        found.extend(ipps);
     }
     found.dedup();
-    if found.is_empty() { Err(NodeError::DhtNoSeed) } else { Ok(found) }
+    if found.is_empty() { Err(failed.unwrap_or(NodeError::DhtNoSeed)) } else { Ok(found) }
+}
+
+async fn look_up(seed: &str, v4: bool) -> Result<Vec<Ipp>, &'static str> {
+    let addresses = match tokio::time::timeout(LOOKUP, tokio::net::lookup_host(seed)).await {
+        Err(_) => return Err("its name is not resolved in time"),
+        Ok(Err(error)) if error.kind() == std::io::ErrorKind::InvalidInput => {
+            return Err("expected HOST:PORT");
+        }
+        Ok(Err(_)) => return Err("its name is not known"),
+        Ok(Ok(addresses)) => addresses,
+    };
+    let ipps: Vec<Ipp> = addresses.filter_map(Ipp::new).filter(|ipp| ipp.is_v4() == v4).collect();
+    match (ipps.is_empty(), v4) {
+        (false, _) => Ok(ipps),
+        (true, true) => Err("it has no IPv4 address"),
+        (true, false) => Err("it has no IPv6 address"),
+    }
 }

@@ -32,8 +32,8 @@ pub(super) async fn find(inner: &Inner, model: &str, limit: Duration) -> bool {
 
 /// Announces this node at the model's end, again and again.
 async fn announce(inner: &Inner, model: &str) {
-    // Under the name as it was asked for: providers tap all of theirs.
-    let end = ends::end(model);
+    // Under the name as it was asked for, or what it stands for here: providers tap all of theirs.
+    let end = ends::end(&inner.member.cluster.resolve(model));
     loop {
         let own = inner.endpoint.online().await;
         inner.state().seeking_until = Some(Instant::now() + EXPECTED);

@@ -138,7 +138,7 @@ impl Endpoint {
     }
 
     /// Opens a session of v2 with a switch. `via` is the switch that told of it: it is asked to open the way through
-    /// a NAT.
+    /// a NAT. Dropping the future gives the session up.
     ///
     /// # Errors
     /// Why there is none.
@@ -147,9 +147,14 @@ impl Endpoint {
         let Some(session) = self.v2(|switch, now| switch.open(now, to, via)) else {
             return Err(v2::CloseReason::Closed);
         };
+        // Whoever does not wait to the end wants no session.
+        let mut unwanted = Unwanted { endpoint: self, session: Some(session) };
         loop {
             match events.recv().await.as_deref() {
-                Ok(v2::Event::Opened { id, .. }) if *id == session => return Ok(session),
+                Ok(v2::Event::Opened { id, .. }) if *id == session => {
+                    unwanted.session = None;
+                    return Ok(session);
+                }
                 Ok(v2::Event::Closed { id, reason, .. }) if *id == session => return Err(*reason),
                 Ok(_) => {}
                 Err(_) => return Err(v2::CloseReason::Closed),
@@ -180,6 +185,20 @@ impl Endpoint {
                 Ok(_) => {}
                 Err(_) => return Err(v2::RequestFailure::TimedOut),
             }
+        }
+    }
+}
+
+/// Closes a session when dropped, unless somebody took it.
+struct Unwanted<'a> {
+    endpoint: &'a Endpoint,
+    session: Option<v2::SessionId>,
+}
+
+impl Drop for Unwanted<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            self.endpoint.v2(|switch, now| switch.close(now, session));
         }
     }
 }

@@ -100,7 +100,8 @@ impl Switch {
         if self.seeding.online || !self.seeding.contacted.contains(&from) {
             return;
         }
-        let told = to.filter(|to| to.is_v4() == from.is_v4() && plausible(*to, None));
+        // A seed out in the world does not make us one of its own machine or site.
+        let told = to.filter(|to| plausible(*to, Some(from)));
         if let Some(own) = self.config.own.or(told) {
             self.go_online(now, own);
         }

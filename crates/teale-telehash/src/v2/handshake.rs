@@ -215,5 +215,5 @@ impl Switch {
 
 /// Whether this can be our own address as a peer sees it.
 fn is_claim(to: Ipp, peer: Ipp) -> bool {
-    to.is_v4() == peer.is_v4() && plausible(to, None)
+    plausible(to, Some(peer))
 }

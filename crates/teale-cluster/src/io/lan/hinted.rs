@@ -20,7 +20,9 @@ pub(super) fn add(
     last: Duration,
 ) -> bool {
     let until = inner.now().monotonic + last;
-    if !inner.state().hints.add(peer, wg.clone(), addresses, until) {
+    let gone = inner.state().hints.add(peer, wg.clone(), addresses, until);
+    lost(inner, gone);
+    if !inner.state().hints.knows(inner.now().monotonic, peer) {
         return false;
     }
     let record = statics::record(peer, wg, name, statics::unknown_hardware());
@@ -37,8 +39,12 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         }
         let now = inner.now().monotonic;
         let ended = inner.state().hints.expire(now);
-        for peer in ended.into_iter().filter(|peer| !inner.knows(*peer)) {
-            inner.host.peers_lost(peer, LinkPath::Lan);
-        }
+        lost(&inner, ended);
+    }
+}
+
+fn lost(inner: &Inner, peers: Vec<NodeId>) {
+    for peer in peers.into_iter().filter(|peer| !inner.knows(*peer)) {
+        inner.host.peers_lost(peer, LinkPath::Lan);
     }
 }
