@@ -14,6 +14,8 @@ use xtask::tiny_model::{self, Options};
 
 const TOKENS: usize = 600;
 const ROUNDS: usize = 5;
+/// As the engine chooses, which is one for one token of models as small as these.
+const THREADS: Option<u32> = None;
 const PROMPT: &str = "What is a teal?";
 
 fn main() {
@@ -43,7 +45,7 @@ fn compare(model: &Options, tokens: usize, rounds: usize) {
 
     let mut options = LlamaOptions::new(&path);
     options.context = Some(2048);
-    options.threads = Some(1);
+    options.threads = THREADS;
     options.reuse_prefix = false;
     let backend = LlamaBackend::load(options).unwrap();
     let best = |work: &dyn Fn() -> f64| {

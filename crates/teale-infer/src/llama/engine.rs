@@ -65,8 +65,8 @@ impl<'model> Engine<'model> {
         lines: Lines,
     ) -> Option<Self> {
         let slots = u32::try_from(options.slots).ok()?;
-        let threads = options.threads.unwrap_or_else(|| default_threads(model.size()));
-        let threads = i32::try_from(threads).ok()?;
+        let threads = i32::try_from(options.threads.unwrap_or_else(|| default_threads(model.size()))).ok()?;
+        let many = i32::try_from(options.threads.unwrap_or_else(machine_threads)).ok()?;
         let batch = u32::try_from(BATCH).ok()?;
         let params = LlamaContextParams::default()
             .with_n_ctx(NonZeroU32::new(context.checked_mul(slots)?))
@@ -75,7 +75,8 @@ impl<'model> Engine<'model> {
             .with_n_batch(batch)
             .with_n_ubatch(batch)
             .with_n_threads(threads)
-            .with_n_threads_batch(threads)
+            // Steps of several tokens: busy slots together, and prompts.
+            .with_n_threads_batch(many)
             .with_no_perf(true);
         let context_handle = model.new_context(library::handle(), params).ok()?;
         Some(Self {
@@ -250,12 +251,14 @@ impl<'model> Engine<'model> {
     }
 }
 
-/// As many threads as the machine runs at once; one for a small model, whose steps are shorter than it takes
-/// threads to meet.
+/// As many threads as the machine runs at once; one for a small model, whose steps of one token are shorter than it
+/// takes threads to meet.
 fn default_threads(model_bytes: u64) -> u32 {
-    if model_bytes < SMALL_MODEL {
-        return 1;
-    }
+    if model_bytes < SMALL_MODEL { 1 } else { machine_threads() }
+}
+
+/// As many threads as the machine runs at once.
+fn machine_threads() -> u32 {
     thread::available_parallelism().map_or(1, |threads| u32::try_from(threads.get()).unwrap_or(u32::MAX))
 }
 

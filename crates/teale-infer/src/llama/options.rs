@@ -32,7 +32,8 @@ pub struct LlamaOptions {
     /// Tokens of context that each request may use. `None`: [`DEFAULT_CONTEXT`], or what the model was trained
     /// for if that is less.
     pub context: Option<u32>,
-    /// Threads that compute. `None`: as many as the machine runs at once; one for a model below 64 MiB.
+    /// Threads that compute. `None`: as many as the machine runs at once; for a model below 64 MiB, one while a single
+    /// token is computed.
     pub threads: Option<u32>,
     /// Layers to put on a GPU. `None`: all, where the build has a GPU back end and the machine a GPU.
     pub gpu_layers: Option<u32>,
