@@ -165,10 +165,13 @@ impl Switch {
             session.backlog.push(Packet { to: Some(from), ..Packet::default() });
             Some((id, sids))
         });
-        let Some((id, sids)) = answered else {
+        let Some((id, (sids, before))) = answered else {
             self.counters.wrong_starts += 1;
             return None;
         };
+        if let Some(before) = before {
+            self.sessions.unname(from, before);
+        }
         self.sessions.name(id, from, sids);
         self.opened(now, id, Offer { tid: None, bind: packet.bind.clone() });
         Some(id)

@@ -141,16 +141,24 @@ impl Session {
         }
     }
 
-    /// The peer answered our `start` with its own and with this sid: if the sid is right, the session is open.
-    pub(super) fn answer(&mut self, theirs: &str, sid: Sid) -> Option<[Sid; 2]> {
-        let Phase::Opening(opening) = &self.phase else { return None };
-        let sids = starts::sids(&opening.start, theirs);
-        if theirs == opening.start || !sids.contains(&sid) {
+    /// The peer answered our `start` with its own and with this sid: if the sid is right, the session is open. Gives its
+    /// names, and those it had before if another `start` seemed to cross ours: anybody can write a `start` in the peer's
+    /// name, but only who got ours knows it.
+    pub(super) fn answer(&mut self, theirs: &str, sid: Sid) -> Option<([Sid; 2], Option<[Sid; 2]>)> {
+        let (ours, before) = match &self.phase {
+            Phase::Opening(opening) => (opening.start.clone(), None),
+            Phase::Met(channel, Standing::Answered { .. }) if self.ours => {
+                (channel.own_start().to_owned(), Some(channel.sids()))
+            }
+            Phase::Met(..) => return None,
+        };
+        let sids = starts::sids(&ours, theirs);
+        if theirs == ours || !sids.contains(&sid) {
             return None;
         }
-        let channel = Channel::new(opening.start.clone(), theirs.to_owned(), sids);
+        let channel = Channel::new(ours, theirs.to_owned(), sids);
         self.phase = Phase::Met(Box::new(channel), Standing::Open);
-        Some(sids)
+        Some((sids, before))
     }
 
     /// The peer's `start` crossed ours: they are two halves of one session.

@@ -112,14 +112,19 @@ impl Sessions {
         self.by_sid.extend(sids.map(|sid| ((peer, sid), id)));
     }
 
+    /// Its packets have these sids no more.
+    pub(super) fn unname(&mut self, peer: Ipp, sids: [Sid; 2]) {
+        for sid in sids {
+            self.by_sid.remove(&(peer, sid));
+        }
+    }
+
     pub(super) fn remove(&mut self, id: SessionId) -> Option<Session> {
         let session = self.all.remove(&id)?;
         self.touched.remove(&id);
         self.unset_timer(id);
         if let Some(channel) = session.channel() {
-            for sid in channel.sids() {
-                self.by_sid.remove(&(session.peer, sid));
-            }
+            self.unname(session.peer, channel.sids());
         }
         remove_from(&mut self.by_peer, session.peer, id);
         for end in &session.recvs {

@@ -146,6 +146,24 @@ fn s15_crossed_starts_whose_answers_are_lost_are_said_again() {
 }
 
 #[test]
+fn a_start_in_anothers_name_does_not_end_a_session_that_is_being_opened() {
+    let mut node = Node::new();
+    let ours = opening(&mut node);
+    // Mallory writes Bob's address on it; he knows nothing of our start.
+    node.hear(BOB, &json!({"start": "mallory", "to": OWN, "from": BOB}), b"");
+    node.take();
+    node.hear(BOB, &json!({"start": "beta", "sid": sid(&ours, "beta"), "seq": 0, "to": OWN}), b"");
+    assert_eq!((opened(&mut node), node.sessions()), (1, 1), "who knows our start is whom we sent it to");
+    // From now on it is that session, and the other one's names are gone.
+    let bob = Friend { ipp: BOB.into(), sid: sid(&ours, "beta"), next: 1 };
+    bob.say_as(&mut node, 1, json!({"recv": ABC}), b"");
+    assert_eq!(node.switch.sessions().next().unwrap().recvs, 1);
+    let mallory = Friend { sid: sid("mallory", &ours), ..bob };
+    mallory.say_as(&mut node, 2, json!({"stop": ABC}), b"");
+    assert_eq!(node.switch.sessions().next().unwrap().recvs, 1);
+}
+
+#[test]
 fn s16_own_starts_are_long_and_never_the_same() {
     let mut node = Node::new();
     let mut starts = std::collections::BTreeSet::new();
