@@ -18,6 +18,7 @@ const BENCHES: &[(&str, &str, &str, &str)] = &[
         "time between tokens during a pull over the same link, and without one",
     ),
     ("telehash", "teale-telehash", "lookups", "lookups in worlds of 100 to 50,000 TeleHash switches"),
+    ("telexes", "teale-telehash", "telexes", "telexes one core parses and answers in a second"),
     ("overhead", "teale-node", "overhead", "tokens/s through API, relay and Noise over the engine alone"),
 ];
 

@@ -26,7 +26,7 @@ cargo xtask VERB
   test                      install what is missing, then run everything CI runs
   layers                    check that every dependency goes down the stack, and the other house rules
   fuzz TARGET SECONDS       fuzz one target on nightly (`all`: each of them), starting from its seeds
-  bench [NAME]              run the benches (relay, seal, engine, share, overhead); without a name: list them
+  bench [NAME]              run the benches (relay, seal, engine, share, chat, telehash, telexes, overhead); without a name: list them
   tiny-model [ARGS…]        write the tests' GGUF model again (`--help` tells more)
   demo-model build|score    train the built-in model again; ask it the held-out questions
   python                    make the Python environment that the foreign tests use

@@ -101,10 +101,10 @@ fn thousands(value: f64) -> String {
     format!("{head},{tail}")
 }
 
-const WIDE: f64 = 720.0;
+const WIDE: f64 = 800.0;
 const HIGH: f64 = 360.0;
 const LEFT: f64 = 60.0;
-const RIGHT: f64 = 150.0;
+const RIGHT: f64 = 230.0;
 const TOP: f64 = 40.0;
 const BOTTOM: f64 = 50.0;
 const COLOURS: [&str; 6] = ["#1e6fb3", "#b3541e", "#3a8f3a", "#7a3fa0", "#a08a1e", "#777777"];
