@@ -154,7 +154,7 @@ fn what_cannot_work_is_said_at_once() {
     let passcode = passcode.to_str().unwrap();
     fails(
         &["serve", "--no-lan", "--dht", "--dht-seed", "127.0.0.1:9", "--passcode-file", passcode],
-        "passcode",
+        "does not go with the DHT",
     );
     fails(&["dht", "serve"], "--public");
     fails(&["dht", "dial", "abc"], "--seed");

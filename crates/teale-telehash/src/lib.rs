@@ -27,3 +27,8 @@ pub use hash::{end_of, end_of_switch};
 pub use io::{Dialed, Endpoint, EndpointConfig, EndpointError};
 pub use scope::plausible;
 pub use teale_wire::telehash::{Distance, End, Ipp};
+
+/// The README's example compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
