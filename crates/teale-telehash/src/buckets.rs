@@ -2,10 +2,12 @@
 
 use teale_wire::telehash::{End, Ipp};
 
-use crate::hash::end_of_switch;
+use crate::{hash::end_of_switch, scope::Party};
 
 /// Switches in one bucket.
 pub(crate) const BUCKET: usize = 20;
+/// Of these, so many at one address: its ports are free.
+const BUCKET_PER_PARTY: usize = 2;
 
 /// One switch in a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +25,8 @@ pub(crate) enum Offer {
     Known,
     /// The bucket is full: this is its oldest one. If that is dead, [`Buckets::replace`] it.
     Full(Ipp),
+    /// Too many with the same address are in.
+    Crowded,
     /// It is this switch itself.
     Own,
 }
@@ -68,6 +72,10 @@ impl Buckets {
             let entry = bucket.remove(at);
             bucket.push(entry);
             return Offer::Known;
+        }
+        let party = Party::of(ipp);
+        if bucket.iter().filter(|entry| Party::of(entry.ipp) == party).count() >= BUCKET_PER_PARTY {
+            return Offer::Crowded;
         }
         match bucket.first() {
             Some(oldest) if bucket.len() >= BUCKET => Offer::Full(oldest.ipp),
@@ -157,6 +165,20 @@ mod tests {
         assert_eq!(buckets.replace(far[1], far[BUCKET]), Offer::Added);
         assert!(buckets.contains(far[BUCKET]) && !buckets.contains(far[1]));
         assert_eq!(buckets.iter().count(), BUCKET);
+    }
+
+    #[test]
+    fn one_address_has_two_places_of_a_bucket_whatever_its_ports() {
+        let mut buckets = Buckets::new(end_of("own"));
+        let ports: Vec<Ipp> = (1..400).map(|port| Ipp::new(([9, 9, 9, 9], port).into()).unwrap()).collect();
+        for ipp in &ports {
+            buckets.offer(*ipp);
+        }
+        assert!(buckets.buckets.iter().all(|bucket| bucket.len() <= BUCKET_PER_PARTY));
+        let last = buckets.buckets[159].last().unwrap().ipp;
+        assert_eq!(buckets.offer(last), Offer::Known);
+        let other = (0..).map(ipp).find(|ipp| buckets.index(end_of_switch(*ipp)) == Some(159)).unwrap();
+        assert_eq!(buckets.offer(other), Offer::Added);
     }
 
     proptest! {

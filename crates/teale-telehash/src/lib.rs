@@ -17,6 +17,7 @@ mod buckets;
 mod hash;
 #[cfg(feature = "io")]
 mod io;
+mod rate;
 mod reflection;
 mod scope;
 pub mod v1;

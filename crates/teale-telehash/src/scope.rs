@@ -1,6 +1,6 @@
 //! Which addresses a switch may be sent to on another's word.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use teale_wire::telehash::Ipp;
 
@@ -32,6 +32,21 @@ fn reach(ip: IpAddr) -> Reach {
     }
 }
 
+/// Who stands behind an address, for everything that is shared out among strangers: an IPv4 address, or the 64 bits of IPv6
+/// that one subscriber has. Ports are free, so they count for nothing; but on one machine's loopback all are its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Party(IpAddr, u16);
+
+impl Party {
+    pub(crate) fn of(ipp: Ipp) -> Self {
+        match ipp.ip() {
+            ip if ip.is_loopback() => Self(ip, ipp.port()),
+            IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(), 0),
+            ip => Self(ip, 0),
+        }
+    }
+}
+
 /// Whether an address can be that of a switch in the same DHT as ours. Nobody out in the world makes us send to our own
 /// machine or site, and the families do not mix.
 pub fn plausible(ipp: Ipp, own: Option<Ipp>) -> bool {
@@ -42,6 +57,18 @@ pub fn plausible(ipp: Ipp, own: Option<Ipp>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ports_and_the_lower_half_of_ipv6_are_free() {
+        let same =
+            |one: &str, other: &str| Party::of(one.parse().unwrap()) == Party::of(other.parse().unwrap());
+        assert!(same("9.9.9.9:1", "9.9.9.9:2") && !same("9.9.9.9:1", "9.9.9.8:1"));
+        assert!(
+            same("[2001:db8::1]:1", "[2001:db8::ffff:0:0:2]:2")
+                && !same("[2001:db8::1]:1", "[2001:db8:0:1::1]:1")
+        );
+        assert!(!same("127.0.0.1:1", "127.0.0.1:2") && !same("[::1]:1", "[::1]:2"));
+    }
 
     #[test]
     fn the_world_does_not_point_into_a_site() {

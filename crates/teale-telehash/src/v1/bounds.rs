@@ -22,15 +22,30 @@ pub const ACKNOWLEDGE_AFTER: u64 = 5_000;
 /// But not more often than this.
 pub const ACKNOWLEDGE_GAP: Duration = Duration::from_secs(1);
 
-/// Peers with a confirmed line; one more is refused.
+/// Peers with a confirmed line. One more takes the place of one that is in no bucket and keeps no tap of ours; where there
+/// is none it has no line, and its dials are answered like a stranger's.
 pub const LINES: usize = 4096;
 /// Of these, so many at one IP address, unless the configuration says otherwise.
-pub const LINES_PER_HOST: usize = 256;
+pub const LINES_PER_HOST: usize = 64;
+/// So many lines are looked at to find one that can go.
+pub const LINES_LOOKED_AT: usize = 512;
+/// Lines that are named out of nothing and may be wrong, per second: a line is but a number that can be guessed. Beyond it
+/// none is believed that no ring came before.
+pub const LINE_GUESSES_PER_SECOND: u32 = 16;
+/// After so many wrong lines or rings in the name of a peer without one, none of its lines is believed until it is forgotten.
+pub const WRONG_LINES: u8 = 16;
 /// Peers without a confirmed line; one more, and the one known longest is forgotten.
 pub const STRANGERS: usize = 4096;
 
 /// Switches in one `.see` answer.
 pub const SEE: usize = 5;
+/// Answers to dials without a line, to one IP address at once; eight more are allowed each second. An answer is longer than
+/// the question, and who asks may be made up.
+pub const SEE_ANSWERS: u32 = 64;
+/// See [`SEE_ANSWERS`].
+pub const SEE_ANSWERS_EACH: u32 = 8;
+/// Answers to dials without a line per second, to all together.
+pub const SEE_ANSWERS_PER_SECOND: u32 = 1000;
 /// Entries of one `.see` that are looked at.
 pub const SEE_TAKEN: usize = 20;
 /// How often a switch tells a peer of itself, to be listed, before it takes silence for an answer.
@@ -51,6 +66,8 @@ pub const PING_JITTER: Duration = Duration::from_millis(2_500);
 pub const DIAL_ALPHA: usize = 3;
 /// The nearest of those that answered: once none of so many knows a nearer one, a dial is done.
 pub const DIAL_NEAREST: usize = 3;
+/// The same for the own neighbourhood: so many are to know a newcomer, or it would not be found where one of them is not asked.
+pub const JOIN_NEAREST: usize = 10;
 /// A peer asked has so long to answer.
 pub const DIAL_ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// And is asked so often before it counts as silent: at 5 % loss one question in ten goes unanswered.
@@ -65,13 +82,25 @@ pub const DIALS: usize = 256;
 pub const ASKS: usize = 2048;
 /// How long an answer is still recognised.
 pub const ASK_KEPT: Duration = Duration::from_secs(5);
-/// A dial to the other side of the ring, or anywhere, after so long: buckets that nobody fills.
+/// A dial anywhere after so long: buckets that nobody fills.
 pub const REFRESH_EVERY: Duration = Duration::from_secs(600);
+/// A newcomer dials so many places, each half as far from it as the one before …
+pub const JOIN_REFRESHES: u32 = 8;
+/// … one after so long.
+pub const JOIN_REFRESH_EVERY: Duration = Duration::from_secs(3);
 
 /// Peers whose taps are kept; one more is refused. Each peer that keeps a line with us taps its own end for `+pop`.
 pub const TAPPERS: usize = 1024;
 /// Of these, so many may have rules that name no end: those are compared with every telex.
 pub const TAPPERS_OF_ANY: usize = 128;
+/// Copies of one telex; if more want it, chance says who gets one.
+pub const COPIES: usize = 64;
+/// Copies of telexes per second, all together.
+pub const COPIES_PER_SECOND: u32 = 2000;
+/// Of these, so many of the telexes of one IP address at once …
+pub const COPIES_BURST: u32 = 512;
+/// … and so many per second.
+pub const COPIES_EACH: u32 = 128;
 /// A telex that was passed on so often is not passed on again (the page: "less than 4").
 pub const HOPS: u8 = 4;
 /// Taps of our own; one more is never placed.

@@ -4,9 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use teale_wire::telehash::{Distance, End, Ipp};
 
-use super::bounds::{
-    DIAL_ALPHA, DIAL_ANSWER_WITHIN, DIAL_CANDIDATES, DIAL_NEAREST, DIAL_TRIES, DIAL_WITHIN, SEE,
-};
+use super::bounds::{DIAL_ALPHA, DIAL_ANSWER_WITHIN, DIAL_CANDIDATES, DIAL_TRIES, DIAL_WITHIN, SEE};
 use crate::end_of_switch;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +30,8 @@ struct Candidate {
 pub(super) struct Dial {
     end: End,
     started: Duration,
+    /// It is done once so many of the nearest have answered.
+    nearest: usize,
     candidates: BTreeMap<Distance, Candidate>,
     asked: usize,
 }
@@ -48,8 +48,8 @@ pub(super) enum Step {
 }
 
 impl Dial {
-    pub(super) fn new(now: Duration, end: End) -> Self {
-        Self { end, started: now, candidates: BTreeMap::new(), asked: 0 }
+    pub(super) fn new(now: Duration, end: End, nearest: usize) -> Self {
+        Self { end, started: now, nearest, candidates: BTreeMap::new(), asked: 0 }
     }
 
     pub(super) fn end(&self) -> End {
@@ -105,7 +105,7 @@ impl Dial {
         let waiting = || self.candidates.values().filter_map(|candidate| candidate.waits_until());
         let (in_flight, wake) = (waiting().count(), waiting().min().unwrap_or(end).min(end));
         let hopeful = self.candidates.values_mut().filter(|candidate| candidate.state != State::Silent);
-        let mut nearest = hopeful.take(DIAL_NEAREST).peekable();
+        let mut nearest = hopeful.take(self.nearest).peekable();
         if nearest.peek().is_none() {
             return Step::Done;
         }
@@ -149,7 +149,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::end_of;
+    use crate::{end_of, v1::bounds::DIAL_NEAREST};
 
     fn ipp(n: u16) -> Ipp {
         Ipp::new(([10, 0, 0, 1], n + 1).into()).unwrap()
@@ -169,7 +169,7 @@ mod tests {
         let end = end_of("target");
         let mut all: Vec<Ipp> = (0..300).map(ipp).collect();
         all.sort_by_key(|ipp| end_of_switch(*ipp).distance(end));
-        let mut dial = Dial::new(Duration::ZERO, end);
+        let mut dial = Dial::new(Duration::ZERO, end, DIAL_NEAREST);
         dial.offer(all[299], None);
         loop {
             let asked = asks(&mut dial, Duration::ZERO);
@@ -191,7 +191,7 @@ mod tests {
 
     #[test]
     fn the_silent_are_given_up_after_three_questions() {
-        let mut dial = Dial::new(Duration::ZERO, end_of("target"));
+        let mut dial = Dial::new(Duration::ZERO, end_of("target"), DIAL_NEAREST);
         for n in 0..4 {
             dial.offer(ipp(n), None);
         }
@@ -209,7 +209,7 @@ mod tests {
 
     #[test]
     fn it_ends_after_ten_seconds() {
-        let mut dial = Dial::new(Duration::ZERO, end_of("target"));
+        let mut dial = Dial::new(Duration::ZERO, end_of("target"), DIAL_NEAREST);
         for n in 0..1000 {
             dial.offer(ipp(n), None);
         }
@@ -228,6 +228,9 @@ mod tests {
 
     #[test]
     fn nobody_to_ask_is_done_at_once() {
-        assert_eq!(Dial::new(Duration::ZERO, end_of("target")).step(Duration::ZERO), Step::Done);
+        assert_eq!(
+            Dial::new(Duration::ZERO, end_of("target"), DIAL_NEAREST).step(Duration::ZERO),
+            Step::Done
+        );
     }
 }

@@ -68,7 +68,8 @@ impl Dials {
 
 impl Switch {
     pub(super) fn start_dial(&mut self, now: Duration, end: End, why: Why) {
-        let mut dial = Dial::new(now, end);
+        let nearest = if matches!(why, Why::Join) { bounds::JOIN_NEAREST } else { bounds::DIAL_NEAREST };
+        let mut dial = Dial::new(now, end, nearest);
         if self.dials.running.len() >= bounds::DIALS {
             return self.dialed(now, &dial, why);
         }
@@ -150,8 +151,7 @@ impl Switch {
             Why::Asked(id) => self.event(Event::Dialed { id, closest, asked: dial.asked() }),
             Why::Announce(id, signals) => self.announce_to(now, id, signals, &closest),
             Why::Tap(id) => self.place_tap(now, id, closest),
-            Why::Join => self.joined(now),
-            Why::Refresh => {}
+            Why::Join | Why::Refresh => {}
         }
     }
 
@@ -166,7 +166,7 @@ impl Switch {
         }
         // Whoever taps it with us gets it too, as if it had come from outside.
         if let Some(own) = self.own() {
-            self.take_signals(now, own, &Telex { hop: 0, ..telex });
+            self.take_signals(now, own, &Telex { hop: 0, ..telex }, true);
         }
         self.event(Event::Announced { id, told });
     }

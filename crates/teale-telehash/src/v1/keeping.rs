@@ -12,6 +12,7 @@ use super::{Level, Own, Switch, asks::For, bounds, dialing::Why};
 use crate::{
     buckets::{Buckets, Offer},
     end_of_switch,
+    scope::{Party, plausible},
 };
 
 impl Switch {
@@ -21,7 +22,7 @@ impl Switch {
         let added = match self.buckets.offer(peer) {
             Offer::Added => true,
             Offer::Full(_) if self.listed(now, peer) => self.displace(now, peer),
-            Offer::Full(_) | Offer::Known | Offer::Own => false,
+            Offer::Full(_) | Offer::Crowded | Offer::Known | Offer::Own => false,
         };
         if added {
             self.keep(now, peer);
@@ -130,17 +131,17 @@ impl Switch {
     /// think; what one host says counts once, unless all of this happens on one machine.
     fn reconsider_own(&mut self, now: Duration) {
         let Some(own) = self.own.filter(|_| self.config.own.is_none()) else { return };
-        let mut votes: BTreeMap<Ipp, BTreeSet<Ipp>> = BTreeMap::new();
+        let mut votes: BTreeMap<Ipp, BTreeSet<Party>> = BTreeMap::new();
         for (ipp, peer) in self.peers.iter() {
-            let Some(says) = peer.says.filter(|_| peer.handshake.confirmed()) else { continue };
-            let voter = if own.ipp.ip().is_loopback() { Some(ipp) } else { Ipp::new((ipp.ip(), 1).into()) };
-            votes.entry(says).or_default().extend(voter);
+            if let Some(says) = peer.says.filter(|_| peer.handshake.confirmed()) {
+                votes.entry(says).or_default().insert(Party::of(ipp));
+            }
         }
         let ours = votes.get(&own.ipp).map_or(0, BTreeSet::len);
         let best = votes.iter().max_by_key(|(_, voters)| voters.len());
         if let Some((best, voters)) = best
             && voters.len() >= bounds::ADDRESS_VOTES.max(ours + 1)
-            && crate::scope::plausible(*best, Some(own.ipp))
+            && plausible(*best, Some(own.ipp))
         {
             let best = *best;
             self.go_online(now, best);
@@ -164,13 +165,44 @@ impl Switch {
         }
     }
 
-    /// Now and then a dial anywhere, for buckets that nobody fills.
+    /// Dials for buckets that nobody fills: of a newcomer one after the other, from the far ones on, later now and then one
+    /// anywhere.
     pub(super) fn refresh(&mut self, now: Duration) {
-        if self.seeding.online() && now >= self.next_refresh {
-            self.next_refresh = now + bounds::REFRESH_EVERY.mul_f64(self.rng.random_range(0.9..1.1));
-            let mut anywhere = [0; 20];
-            self.rng.fill_bytes(&mut anywhere);
-            self.start_dial(now, End::from_bytes(anywhere), Why::Refresh);
+        let Some(own) = self.own.filter(|_| self.seeding.online() && now >= self.next_refresh) else {
+            return;
+        };
+        let joining = self.refreshes < bounds::JOIN_REFRESHES;
+        let period = if joining { bounds::JOIN_REFRESH_EVERY } else { bounds::REFRESH_EVERY };
+        self.next_refresh = now + period.mul_f64(self.rng.random_range(0.9..1.1));
+        let mut place = [0; 20];
+        self.rng.fill_bytes(&mut place);
+        if joining {
+            place[0] = beside(own.end.as_bytes()[0], self.refreshes, place[0]);
+            self.refreshes += 1;
+        }
+        self.start_dial(now, End::from_bytes(place), Why::Refresh);
+    }
+}
+
+/// A first byte that differs from this one in its bit `n` and agrees before it; behind it is what chance gave.
+fn beside(byte: u8, n: u32, chance: u8) -> u8 {
+    let (before, differs) = (!(0xff >> n), 0x80 >> n);
+    (byte & before) | (!byte & differs) | (chance & !(before | differs))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_beside_are_in_the_far_buckets_one_after_the_other() {
+        let own = End::from_bytes([0b1011_0010; 20]);
+        for n in 0..bounds::JOIN_REFRESHES {
+            for chance in [0, 0x5a, 0xff] {
+                let mut place = [chance; 20];
+                place[0] = beside(own.as_bytes()[0], n, chance);
+                assert_eq!(own.bucket(End::from_bytes(place)), Some(159 - n as u8));
+            }
         }
     }
 }

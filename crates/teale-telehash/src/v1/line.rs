@@ -22,6 +22,8 @@ enum State {
     Open { line: u32, since: Duration },
     /// The peer has sent the line, so it hears what we send to its address.
     Confirmed { line: u32, since: Duration },
+    /// Too many wrong lines came in its name: somebody tries them all.
+    Shut,
 }
 
 /// Why a telex is dropped.
@@ -39,9 +41,27 @@ impl Handshake {
     /// What to send: the line once it is known.
     pub(super) fn line(&self) -> Option<u32> {
         match self.state {
-            State::Alone => None,
+            State::Alone | State::Shut => None,
             State::Open { line, .. } | State::Confirmed { line, .. } => Some(line),
         }
+    }
+
+    /// Whether a line now would come out of nothing: the peer has not shown a ring.
+    pub(super) fn alone(&self) -> bool {
+        matches!(self.state, State::Alone)
+    }
+
+    /// The same, but not trusted with a line.
+    pub(super) fn unconfirmed(self) -> Self {
+        match self.state {
+            State::Confirmed { line, since } => Self { state: State::Open { line, since }, ..self },
+            _ => self,
+        }
+    }
+
+    /// The same, and never to have a line.
+    pub(super) fn shut(self) -> Self {
+        Self { state: State::Shut, ..self }
     }
 
     /// What to send until then.
@@ -60,6 +80,8 @@ impl Handshake {
         let open = match self.state {
             State::Alone => None,
             State::Open { line, since } | State::Confirmed { line, since } => Some((line, since)),
+            State::Shut if telex.line.is_some() => return Err(Refused::WrongLine),
+            State::Shut => return Ok(self),
         };
         if let Some((line, since)) = open
             && now.saturating_sub(since) > LINE_GRACE

@@ -68,7 +68,12 @@ use std::{collections::VecDeque, time::Duration};
 use rand::{SeedableRng, rngs::StdRng};
 use teale_wire::telehash::{End, Ipp, Signals, TapRule};
 
-use crate::{buckets::Buckets, end_of_switch, reflection::Reflection};
+use crate::{
+    buckets::Buckets,
+    end_of_switch,
+    rate::{Rate, Rates},
+    reflection::Reflection,
+};
 use asks::Asks;
 use dialing::{Dials, Why};
 use duplicates::Duplicates;
@@ -115,9 +120,16 @@ pub struct Switch {
     pops: Reflection,
     /// Telexes sent because a `.see` named somebody.
     contacts: Reflection,
+    /// Answers to those who have no line.
+    see_answers: Rates,
+    /// Copies for those who tap: by sender, and of our own.
+    copies: Rates,
+    own_copies: Rate,
     seeding: Seeding,
     next_sweep: Duration,
     next_refresh: Duration,
+    /// Refreshes since the switch took its place.
+    refreshes: u32,
     /// Somebody has said another address of ours than before.
     doubt: bool,
     next_id: u64,
@@ -131,7 +143,7 @@ impl Switch {
         let mut rng = StdRng::from_seed(seed);
         let own = config.own.map(Own::at);
         let mut switch = Self {
-            peers: Peers::new(Rings::new(&mut rng), config.lines_per_host),
+            peers: Peers::new(now, Rings::new(&mut rng), config.lines_per_host),
             rng,
             own,
             buckets: own.map_or_else(Buckets::default, |own| Buckets::new(own.end)),
@@ -141,11 +153,20 @@ impl Switch {
             own_taps: OwnTaps::default(),
             duplicates: Duplicates::default(),
             popular: Popular::default(),
-            pops: Reflection::default(),
-            contacts: Reflection::default(),
+            pops: Reflection::new(now),
+            contacts: Reflection::new(now),
+            see_answers: Rates::new(
+                now,
+                bounds::SEE_ANSWERS,
+                bounds::SEE_ANSWERS_EACH,
+                bounds::SEE_ANSWERS_PER_SECOND,
+            ),
+            copies: Rates::new(now, bounds::COPIES_BURST, bounds::COPIES_EACH, bounds::COPIES_PER_SECOND),
+            own_copies: Rate::new(now, bounds::COPIES_PER_SECOND),
             seeding: Seeding::new(now, &config),
             next_sweep: now,
             next_refresh: Duration::MAX,
+            refreshes: 0,
             doubt: false,
             next_id: 0,
             counters: Counters::default(),

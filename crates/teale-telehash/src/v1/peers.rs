@@ -5,18 +5,18 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::{IpAddr, Ipv6Addr},
     time::Duration,
 };
 
 use teale_wire::telehash::{Ipp, Telex};
 
 use super::{
-    bounds::{LINE_IDLE, LINES, STRANGERS},
+    bounds::{LINE_GUESSES_PER_SECOND, LINE_IDLE, LINES, LINES_LOOKED_AT, STRANGERS, WRONG_LINES},
     line::{self, Handshake},
     rings::Rings,
     window::Window,
 };
+use crate::{rate::Rate, scope::Party};
 
 /// What is known of one switch.
 #[derive(Debug)]
@@ -35,6 +35,8 @@ pub(super) struct Peer {
     pub(super) says: Option<Ipp>,
     /// When it hears from us next, if it is kept.
     pub(super) next_ping: Duration,
+    /// Wrong lines and rings in its name while it had no confirmed line.
+    wrong: u8,
     /// When it last got a telex for the sake of `_br` alone.
     pub(super) acknowledged: Duration,
     /// Which of the records that were ever made this is.
@@ -52,8 +54,6 @@ impl Peer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Refused {
     Line(line::Refused),
-    /// Too many lines, in all or at its address.
-    Full,
     Flood,
 }
 
@@ -64,8 +64,16 @@ pub(super) enum Taken {
     Unproven,
     /// With the line.
     Proven,
-    /// With the line, for the first time.
-    Confirmed,
+    /// With the line, for the first time. If this took the place of another peer's, that peer is forgotten.
+    Confirmed { instead_of: Option<Ipp> },
+    /// With the line, but there are too many, in all or at its address: as if it had none.
+    NoRoom,
+}
+
+impl Taken {
+    pub(super) fn proven(self) -> bool {
+        matches!(self, Self::Proven | Self::Confirmed { .. })
+    }
 }
 
 /// The table of peers.
@@ -77,12 +85,16 @@ pub(super) struct Peers {
     next_serial: u64,
     /// Peers with a confirmed line, in all and by host.
     lines: usize,
-    hosts: BTreeMap<IpAddr, usize>,
+    hosts: BTreeMap<Party, usize>,
     per_host: usize,
+    /// Peers with a confirmed line, in the order in which they are looked at when room is needed; some may be gone.
+    lined: VecDeque<(Ipp, u64)>,
+    /// Lines named out of nothing that are wrong.
+    guesses: Rate,
 }
 
 impl Peers {
-    pub(super) fn new(rings: Rings, per_host: usize) -> Self {
+    pub(super) fn new(now: Duration, rings: Rings, per_host: usize) -> Self {
         Self {
             peers: BTreeMap::new(),
             rings,
@@ -91,6 +103,8 @@ impl Peers {
             lines: 0,
             hosts: BTreeMap::new(),
             per_host,
+            lined: VecDeque::new(),
+            guesses: Rate::new(now, LINE_GUESSES_PER_SECOND),
         }
     }
 
@@ -141,6 +155,7 @@ impl Peers {
                 hinted: false,
                 says: None,
                 next_ping: Duration::MAX,
+                wrong: 0,
                 acknowledged: Duration::ZERO,
                 serial: *serial - 1,
             }
@@ -161,26 +176,28 @@ impl Peers {
     }
 
     /// Takes a telex of `bytes` bytes: its line, its count, its time. With `lines` off its `_ring` and `_line` are ignored.
+    /// `spare` says whose line nobody needs.
     pub(super) fn take(
         &mut self,
         now: Duration,
         ipp: Ipp,
         (telex, bytes): (&Telex, usize),
         lines: bool,
+        spare: &dyn Fn(Ipp) -> bool,
     ) -> Result<Taken, Refused> {
-        let peer = self.meet(now, ipp);
-        let (before, mut taken) = (peer.handshake, Taken::Unproven);
-        let mut after = before;
+        let before = self.meet(now, ipp).handshake;
+        let (mut after, mut taken) = (before, Taken::Unproven);
         if lines {
-            after = before.after(now, telex).map_err(Refused::Line)?;
+            after = self.shake(now, ipp, before, telex)?;
             taken = match telex.line {
                 Some(_) if before.confirmed() => Taken::Proven,
-                Some(_) => Taken::Confirmed,
+                Some(_) if self.room_for_line(ipp, spare) => Taken::Confirmed { instead_of: None },
+                Some(_) => Taken::NoRoom,
                 None => Taken::Unproven,
             };
         }
-        if taken == Taken::Confirmed && !self.room_for_line(ipp) {
-            return Err(Refused::Full);
+        if taken == Taken::NoRoom {
+            after = after.unconfirmed();
         }
         let peer = self.meet(now, ipp);
         if !peer.window.take(bytes, telex.received) {
@@ -188,16 +205,78 @@ impl Peers {
         }
         peer.handshake = after;
         peer.heard = now;
-        if taken == Taken::Confirmed {
+        if matches!(taken, Taken::Confirmed { .. }) {
+            let serial = peer.serial;
+            taken = Taken::Confirmed { instead_of: self.make_room_for_line(spare) };
             self.lines += 1;
-            *self.hosts.entry(host(ipp)).or_default() += 1;
+            *self.hosts.entry(Party::of(ipp)).or_default() += 1;
+            self.lined.push_back((ipp, serial));
         }
         Ok(taken)
     }
 
-    fn room_for_line(&self, ipp: Ipp) -> bool {
-        let here = self.hosts.get(&host(ipp)).copied().unwrap_or_default();
-        self.lines < LINES && here < self.per_host
+    /// The handshake after a telex. Whoever tries lines until one fits is stopped: in the name of one peer by its count, in
+    /// the names of many by the rate of all.
+    fn shake(
+        &mut self,
+        now: Duration,
+        ipp: Ipp,
+        before: Handshake,
+        telex: &Telex,
+    ) -> Result<Handshake, Refused> {
+        let guess = before.alone() && telex.line.is_some();
+        if guess && !self.guesses.has_room(now) {
+            return Err(Refused::Line(line::Refused::WrongLine));
+        }
+        before.after(now, telex).map_err(|refused| {
+            if guess {
+                self.guesses.admit(now);
+            }
+            if let Some(peer) = self.peers.get_mut(&ipp).filter(|_| !before.confirmed()) {
+                peer.wrong += 1;
+                if peer.wrong >= WRONG_LINES {
+                    peer.wrong = 0;
+                    peer.handshake = peer.handshake.shut();
+                }
+            }
+            Refused::Line(refused)
+        })
+    }
+
+    /// Whether a peer may have a line; if so [`Self::make_room_for_line`] finds it a place.
+    fn room_for_line(&mut self, ipp: Ipp, spare: &dyn Fn(Ipp) -> bool) -> bool {
+        let here = self.hosts.get(&Party::of(ipp)).copied().unwrap_or_default();
+        here < self.per_host && (self.lines < LINES || self.spare_line(spare).is_some())
+    }
+
+    /// Ends a line that nobody needs, if all are taken.
+    fn make_room_for_line(&mut self, spare: &dyn Fn(Ipp) -> bool) -> Option<Ipp> {
+        if self.lines < LINES {
+            return None;
+        }
+        let gone = self.spare_line(spare)?;
+        self.forget(gone);
+        Some(gone)
+    }
+
+    /// A line that nobody needs, of the oldest ones. Those that are needed go to the end, so that it is not looked at them
+    /// again and again.
+    fn spare_line(&mut self, spare: &dyn Fn(Ipp) -> bool) -> Option<Ipp> {
+        for _ in 0..LINES_LOOKED_AT {
+            let (ipp, serial) = *self.lined.front()?;
+            if !self.has_line(ipp, serial) {
+                self.lined.pop_front();
+            } else if spare(ipp) {
+                return Some(ipp);
+            } else {
+                self.lined.rotate_left(1);
+            }
+        }
+        None
+    }
+
+    fn has_line(&self, ipp: Ipp, serial: u64) -> bool {
+        self.peers.get(&ipp).is_some_and(|peer| peer.serial == serial && peer.handshake.confirmed())
     }
 
     /// Forgets those not heard for too long; tells who had a line.
@@ -213,6 +292,9 @@ impl Peers {
         let mut order = std::mem::take(&mut self.order);
         order.retain(|(ipp, serial)| self.is_stranger(*ipp, *serial));
         self.order = order;
+        let mut lined = std::mem::take(&mut self.lined);
+        lined.retain(|(ipp, serial)| self.has_line(*ipp, *serial));
+        self.lined = lined;
         lost
     }
 
@@ -221,21 +303,14 @@ impl Peers {
         let had = self.peers.remove(&ipp).is_some_and(|peer| peer.handshake.confirmed());
         if had {
             self.lines -= 1;
-            if let Some(here) = self.hosts.get_mut(&host(ipp)) {
+            let party = Party::of(ipp);
+            if let Some(here) = self.hosts.get_mut(&party) {
                 *here -= 1;
                 if *here == 0 {
-                    self.hosts.remove(&host(ipp));
+                    self.hosts.remove(&party);
                 }
             }
         }
         had
-    }
-}
-
-/// What counts as one host: an IPv4 address, or the 64 bits of IPv6 that one subscriber has.
-fn host(ipp: Ipp) -> IpAddr {
-    match ipp.ip() {
-        IpAddr::V6(ip) => Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(),
-        ip => ip,
     }
 }

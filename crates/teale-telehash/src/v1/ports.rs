@@ -204,14 +204,18 @@ pub struct Counters {
     pub wrong_rings: u64,
     /// Telexes beyond the receive window.
     pub flooded: u64,
-    /// Lines refused because there are too many, in all or with one host.
+    /// Telexes with a line that there was no room for, in all or with one host: they counted as telexes without one.
     pub lines_refused: u64,
+    /// Lines that nobody needed any more and that made room for another one.
+    pub lines_replaced: u64,
     /// Telexes not sent because the peer has too much to confirm.
     pub muted: u64,
     /// Telexes whose `_to` is another address than ours.
     pub wrong_to: u64,
     /// Dials of others that were answered.
     pub dials_answered: u64,
+    /// Dials of others without a line that were not, because there were too many, or because nobody is known yet.
+    pub dials_unanswered: u64,
     /// `.see` without a valid line, or that nobody asked an announcer for.
     pub see_refused: u64,
     /// Entries of `.see` that cannot be switches of this DHT.
@@ -222,6 +226,8 @@ pub struct Counters {
     pub taps_refused: u64,
     /// Telexes passed on to tappers, each copy counted.
     pub relayed: u64,
+    /// Copies not made because there were too many.
+    pub relays_dropped: u64,
     /// Sets of signals met again within [`bounds::DUPLICATE_WINDOW`].
     pub duplicates: u64,
     /// Requests to open a port that were answered.

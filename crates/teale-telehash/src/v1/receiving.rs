@@ -39,15 +39,25 @@ impl Switch {
             return self.learn_by_echo(now, from);
         }
         let lines = self.config.level != Level::Announcer;
-        let taken = match self.peers.take(now, from, (&telex, bytes), lines) {
+        let (buckets, own_taps) = (&self.buckets, &self.own_taps);
+        let spare = |ipp| !buckets.contains(ipp) && !own_taps.is_at(ipp);
+        let taken = match self.peers.take(now, from, (&telex, bytes), lines, &spare) {
             Ok(taken) => taken,
             Err(refused) => return self.refused(refused),
         };
         self.counters.received += 1;
-        let proven = taken != Taken::Unproven;
+        let proven = taken.proven();
         self.hear_own_address(from, &telex, proven);
-        if taken == Taken::Confirmed {
-            self.place(now, from);
+        match taken {
+            Taken::Confirmed { instead_of } => {
+                if let Some(gone) = instead_of {
+                    self.counters.lines_replaced += 1;
+                    self.taps.remove(gone);
+                }
+                self.place(now, from);
+            }
+            Taken::NoRoom => self.counters.lines_refused += 1,
+            Taken::Unproven | Taken::Proven => {}
         }
         if is_bare(&telex) {
             self.ask_again(now, from);
@@ -71,10 +81,10 @@ impl Switch {
             self.counters.taps_refused += u64::from(!taken);
         }
         if let Some(end) = telex.end().filter(|_| telex.hop == 0) {
-            self.answer_dial(now, from, end);
+            self.answer_dial(now, from, end, proven);
         }
         if !telex.signals.is_empty() {
-            self.take_signals(now, from, &telex);
+            self.take_signals(now, from, &telex, proven);
         }
         if proven && !telex.data.is_empty() {
             self.event(Event::Data { from, data: telex.data });
@@ -85,7 +95,6 @@ impl Switch {
         let counter = match refused {
             Refused::Line(line::Refused::WrongLine) => &mut self.counters.wrong_lines,
             Refused::Line(line::Refused::WrongRing) => &mut self.counters.wrong_rings,
-            Refused::Full => &mut self.counters.lines_refused,
             Refused::Flood => &mut self.counters.flooded,
         };
         *counter += 1;

@@ -4,13 +4,18 @@ use std::time::Duration;
 
 use teale_wire::telehash::{Ipp, Telex};
 
+use rand::seq::IteratorRandom;
+
 use super::{Event, Level, Switch, bounds, duplicates};
-use crate::scope::plausible;
+use crate::{
+    reflection::Asker,
+    scope::{Party, plausible},
+};
 
 impl Switch {
     /// Processes signals, with or without a line, but the same ones only once in a while. What nobody wants is not
     /// remembered.
-    pub(super) fn take_signals(&mut self, now: Duration, from: Ipp, telex: &Telex) {
+    pub(super) fn take_signals(&mut self, now: Duration, from: Ipp, telex: &Telex, proven: bool) {
         let pops = self.asks_us_to_pop(telex);
         let wanted = says_something(telex) && self.own_taps.matches(&telex.signals);
         let passed_on = self.config.level == Level::Full && telex.hop < bounds::HOPS;
@@ -25,14 +30,31 @@ impl Switch {
         }
         self.duplicates.insert(now, key);
         if pops {
-            self.pop(now, telex.pop());
+            let asker = if proven { Asker::Proven(from) } else { Asker::Unproven };
+            self.pop(now, asker, telex.pop());
         }
-        for tapper in tappers {
-            self.relay(now, tapper, telex);
-        }
+        self.relay_to(now, from, tappers, telex);
         if wanted {
             let (end, signals, hop) = (telex.end(), telex.signals.clone(), telex.hop);
             self.event(Event::Signal { from, end, signals, hop });
+        }
+    }
+
+    /// To those who tap, if they are not too many.
+    fn relay_to(&mut self, now: Duration, from: Ipp, mut tappers: Vec<Ipp>, telex: &Telex) {
+        if tappers.len() > bounds::COPIES {
+            self.counters.relays_dropped += (tappers.len() - bounds::COPIES) as u64;
+            tappers = tappers.into_iter().sample(&mut self.rng, bounds::COPIES);
+        }
+        let ours = Some(from) == self.own();
+        for tapper in tappers {
+            let admitted =
+                if ours { self.own_copies.admit(now) } else { self.copies.admit(now, Party::of(from)) };
+            if admitted {
+                self.relay(now, tapper, telex);
+            } else {
+                self.counters.relays_dropped += 1;
+            }
         }
     }
 
@@ -52,11 +74,11 @@ impl Switch {
     }
 
     /// Opens our side's NAT for somebody: one small telex. Anybody can ask for it, so it is rare and goes to hosts only.
-    fn pop(&mut self, now: Duration, target: Option<Ipp>) {
+    fn pop(&mut self, now: Duration, asker: Asker, target: Option<Ipp>) {
         let own = self.own();
         let admitted = target
             .filter(|target| plausible(*target, own))
-            .filter(|target| self.pops.admit(now, *target, own).is_ok());
+            .filter(|target| self.pops.admit(now, asker, *target, own).is_ok());
         match admitted {
             Some(target) if self.send(now, target, Telex::default()).is_ok() => {
                 self.counters.pops_answered += 1;

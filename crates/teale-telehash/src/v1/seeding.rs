@@ -111,7 +111,8 @@ impl Switch {
     pub(super) fn is_own_echo(&self, from: Ipp, telex: &Telex) -> bool {
         let ours = self.peers.get(from).map(|peer| peer.handshake.ring());
         let end = telex.end() == Some(end_of_switch(from).far());
-        let ring = self.config.level == Level::Announcer || telex.ring == ours;
+        // An announcer has no ring to be known by, and nobody joins over it.
+        let ring = self.config.level != Level::Announcer && telex.ring == ours;
         self.seeding.contacted.contains(&from) && telex.to == Some(from) && end && ring
     }
 
@@ -128,16 +129,10 @@ impl Switch {
         self.move_to(now, own);
         self.event(Event::Online { own });
         self.own_taps.hurry(now);
-        self.next_refresh = now + bounds::REFRESH_EVERY;
+        (self.refreshes, self.next_refresh) = (0, Duration::MAX);
         if self.config.level != Level::Announcer {
+            self.next_refresh = now + bounds::JOIN_REFRESH_EVERY;
             self.start_dial(now, end_of_switch(own), Why::Join);
-        }
-    }
-
-    /// The neighbours are found. Then the other side of the ring, so that the far buckets are not left to chance.
-    pub(super) fn joined(&mut self, now: Duration) {
-        if let Some(own) = self.own {
-            self.start_dial(now, own.end.far(), Why::Refresh);
         }
     }
 

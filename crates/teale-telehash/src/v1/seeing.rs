@@ -5,7 +5,12 @@ use std::time::Duration;
 use teale_wire::telehash::{End, Ipp, Telex};
 
 use super::{Level, Switch, asks::For, bounds};
-use crate::{buckets::Entry, end_of_switch, scope::plausible};
+use crate::{
+    buckets::Entry,
+    end_of_switch,
+    reflection::Asker,
+    scope::{Party, plausible},
+};
 
 impl Switch {
     /// Whether a switch may be told of: it has told of itself on a line, is alive, and keeps up with what it is sent.
@@ -15,11 +20,20 @@ impl Switch {
 
     /// Answers a dial: the nearest switches that are nearer to the end than we are, or ourselves. The asker may be one of
     /// them, and so knows.
-    pub(super) fn answer_dial(&mut self, now: Duration, from: Ipp, end: End) {
+    pub(super) fn answer_dial(&mut self, now: Duration, from: Ipp, end: End, proven: bool) {
         if self.config.level != Level::Full {
             return;
         }
+        // An answer is longer than the question, and only a line shows that somebody there has asked.
+        if !proven && !self.see_answers.admit(now, Party::of(from)) {
+            self.counters.dials_unanswered += 1;
+            return;
+        }
         let see = self.nearer(now, from, end);
+        if see.is_empty() {
+            self.counters.dials_unanswered += 1;
+            return;
+        }
         if self.send(now, from, Telex { see: Some(see), ..Telex::default() }).is_ok() {
             self.counters.dials_answered += 1;
         }
@@ -122,7 +136,7 @@ impl Switch {
         if self.config.level == Level::Announcer || self.peers.contains(ipp) || !self.buckets.wants(end) {
             return;
         }
-        if self.contacts.admit(now, ipp, Some(own.ipp)).is_err() {
+        if self.contacts.admit(now, Asker::Proven(via), ipp, Some(own.ipp)).is_err() {
             self.counters.contacts_refused += 1;
             return;
         }

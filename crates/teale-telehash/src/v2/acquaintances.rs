@@ -29,8 +29,8 @@ impl Acquaintances {
         }
     }
 
-    pub(super) fn heard_lately(&self, now: Duration, ipp: Ipp) -> bool {
-        self.heard.get(&ipp).is_some_and(|(at, _)| now < *at + bounds::IDLE)
+    pub(super) fn heard_within(&self, now: Duration, time: Duration, ipp: Ipp) -> bool {
+        self.heard.get(&ipp).is_some_and(|(at, _)| now < *at + time)
     }
 }
 
@@ -46,9 +46,8 @@ mod tests {
         for n in 1..=bounds::ACQUAINTANCES as u32 {
             acquaintances.hear(Duration::ZERO, ipp(n));
         }
-        assert!(!acquaintances.heard_lately(Duration::ZERO, ipp(0)));
-        assert!(acquaintances.heard_lately(Duration::ZERO, ipp(1)));
-        assert!(!acquaintances.heard_lately(bounds::IDLE, ipp(1)));
+        let lately = |now, n| acquaintances.heard_within(now, bounds::IDLE, ipp(n));
+        assert!(!lately(Duration::ZERO, 0) && lately(Duration::ZERO, 1) && !lately(bounds::IDLE, 1));
         assert_eq!(acquaintances.heard.len(), bounds::ACQUAINTANCES);
     }
 }

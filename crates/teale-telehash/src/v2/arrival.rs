@@ -5,6 +5,7 @@ use std::{net::SocketAddr, time::Duration};
 use teale_wire::telehash::{Ipp, Packet};
 
 use super::{Switch, inbound::Arrival, ports::SessionId};
+use crate::reflection::Asker;
 
 impl Switch {
     pub(super) fn datagram(&mut self, now: Duration, from: SocketAddr, bytes: &[u8]) {
@@ -87,13 +88,18 @@ impl Switch {
             self.bind(from, packet.bind.as_deref());
         }
         if let Some(target) = packet.pop {
-            self.pop(now, from, target, packet.source);
+            let asker = if session.is_some() { Asker::Proven(from) } else { Asker::Unproven };
+            self.pop(now, (from, asker), target, packet.source);
         }
         if let Some(see) = &packet.see {
             self.saw(from, packet.tid.as_deref(), see);
         }
         if let Some(end) = packet.send {
             self.sent(now, from, session, end, &packet);
+        }
+        if let (Some(id), None, None) = (session, packet.send, &packet.see) {
+            // Where two starts crossed, what ours would have said comes in a packet of its own.
+            self.came_back(id, packet.tid.as_deref());
         }
         let elsewhere = packet.send.is_some() || packet.see.is_some() || packet.start.is_some();
         match session {

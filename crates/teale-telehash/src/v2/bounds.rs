@@ -57,19 +57,24 @@ pub const SESSIONS: usize = 512;
 pub const SESSIONS_OURS: usize = 128;
 /// Sessions at once with one IP:PORT.
 pub const SESSIONS_PER_PEER: usize = 8;
+/// Sessions at once that one IP address began.
+pub const SESSIONS_PER_HOST: usize = 32;
+/// When all are taken, an IP address with more than so many loses one to a newcomer.
+pub const SESSIONS_FAIR: usize = 4;
 /// Sessions whose peer has not shown that it got our answer.
 pub const HALF_OPEN: usize = 128;
-/// Answers to `start`s at one target at once; one more is allowed each second (ours: one in ten seconds would refuse the
-/// retries of §6).
-pub const START_ANSWERS: u32 = 8;
+/// Answers to `start`s at one IP address at once (ours: one in ten seconds would refuse the retries of §6) …
+pub const START_ANSWERS: u32 = 16;
+/// … and then so many per second.
+pub const START_ANSWERS_EACH: u32 = 2;
 /// Answers to `start`s per second, to all targets together.
 pub const START_ANSWERS_PER_SECOND: u32 = 100;
-/// `see` answers outside sessions at one target at once; four more are allowed each second.
+/// `see` answers outside sessions at one IP address at once …
 pub const SEE_ANSWERS: u32 = 32;
+/// … and then so many per second.
+pub const SEE_ANSWERS_EACH: u32 = 4;
 /// `see` answers outside sessions per second, to all targets together.
 pub const SEE_ANSWERS_PER_SECOND: u32 = 400;
-/// Targets whose share is remembered.
-pub const RATED_TARGETS: usize = 1024;
 
 /// Packets without a body of a thread that wait for a session's window; more are not taken.
 pub const WAITING: usize = 256;
@@ -88,6 +93,10 @@ pub const RECVS: usize = 50_000;
 pub const RELAY_FANOUT: usize = 64;
 /// Packets relayed per second, all together.
 pub const RELAYS_PER_SECOND: u32 = 2000;
+/// Of these, so many of one IP address at once …
+pub const RELAYS_BURST: u32 = 512;
+/// … and so many per second.
+pub const RELAYS_EACH: u32 = 128;
 
 /// Switches in one `see` (45).
 pub const SEE: usize = 5;
@@ -107,7 +116,7 @@ pub const WALK_ASKS: usize = 48;
 pub const WALKS: usize = 64;
 /// After nobody is closer, the one looked for has so long to come back.
 pub const SEEK_WAITS: Duration = Duration::from_secs(8);
-/// Seeks at once; the next one fails.
+/// Seeks at once; the next one fails. Those that ended are forgotten sooner if there are too many.
 pub const SEEKS: usize = 256;
 /// A seek's tid is known so long, so that others who answer can be told apart from strangers.
 pub const SEEK_KNOWN: Duration = Duration::from_secs(60);
@@ -140,6 +149,8 @@ pub const THREAD_IDLE: Duration = Duration::from_secs(60);
 pub const BODY: usize = 4 << 20;
 /// Bodies of all threads that are not whole yet, in bytes, [`PART`] for each packet included.
 pub const BODIES: usize = 64 << 20;
+/// Of these, so many for the peers at one IP address.
+pub const BODIES_PER_HOST: usize = 16 << 20;
 /// What keeping a packet of a body costs beside its bytes.
 pub const PART: usize = 96;
 
@@ -169,5 +180,6 @@ pub const NEIGHBOURS: usize = 64;
 pub const NEIGHBOURS_AT_ONCE: usize = 8;
 /// Switches that wait for that.
 pub const NEIGHBOURS_WAITING: usize = 64;
-/// Different own addresses are believed if so many peers agree.
+/// Another own address is believed if so many votes say it: two of each host with which we opened a session, one of every
+/// other. Whoever comes to us may want to tell us something; whom we asked was our own choice.
 pub const OWN_AGREED: usize = 2;

@@ -14,6 +14,7 @@ use super::{
     starts,
     threads::{Room, Threads, Whole},
 };
+use crate::scope::Party;
 
 impl Switch {
     /// Asks the peer of a session, which need not be open yet. [`Event::Response`] or [`Event::RequestFailed`] follows.
@@ -84,9 +85,18 @@ impl Switch {
             self.counters.ignored += 1;
             return;
         };
-        let room = Room { body: self.config.body_limit, left: bounds::BODIES.saturating_sub(self.bodies) };
+        let room = Room { body: self.config.body_limit, left: self.room_for_bodies(id) };
         self.with_threads(id, |threads| threads.add(now, seq, packet, room).into_iter().collect());
         self.whole_threads(now, id);
+    }
+
+    /// What a session's bodies may take beyond what they have: nobody gets all of it.
+    fn room_for_bodies(&self, id: SessionId) -> usize {
+        let Some(session) = self.sessions.get(id) else { return 0 };
+        let here: usize =
+            self.sessions.at(Party::of(session.peer)).map(|(_, session)| session.threads.cost()).sum();
+        let share = bounds::BODIES_PER_HOST.saturating_sub(here);
+        bounds::BODIES.saturating_sub(self.bodies).min(share)
     }
 
     /// Hands up what is whole now.

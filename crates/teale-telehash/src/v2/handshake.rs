@@ -12,7 +12,11 @@ use super::{
     session::{Offer, Phase, Session},
     starts,
 };
-use crate::{hash::end_of_switch, reflection::is_one_host, scope::plausible};
+use crate::{
+    hash::end_of_switch,
+    reflection::{Asker, is_one_host},
+    scope::{Party, plausible},
+};
 
 impl Switch {
     /// Opens a session. `via` is the switch that told of the peer: it is asked to make the peer open its NAT.
@@ -24,7 +28,9 @@ impl Switch {
         id
     }
 
-    /// Answers an [`Event::Heard`]: opens a session to its `source` with its `tid`, and says who we claim to be.
+    /// Answers an [`Event::Heard`]: opens a session to its `source` with its `tid`, and says who we claim to be. As anybody can
+    /// name a source, this is done once in ten seconds for each, and not for too many: otherwise the session is
+    /// [`Closed`](Event::Closed) as [`Full`](CloseReason::Full) at once.
     pub fn accept(
         &mut self,
         now: Duration,
@@ -34,9 +40,33 @@ impl Switch {
         bind: Option<Box<RawValue>>,
     ) -> SessionId {
         let via = via.and_then(|via| self.sessions.get(via)).map(|session| session.peer);
-        let id = self.begin(now, source, via, tid, bind, false);
+        let asker = via.map_or(Asker::Unproven, Asker::Proven);
+        let known = self.sessions.open_with(source).is_some();
+        let id = if known || self.accepts.admit(now, asker, source, self.own).is_ok() {
+            let others = self.listens.told_by(source, tid.as_deref());
+            let id = self.begin(now, source, via, tid, bind, false);
+            for other in others {
+                self.another_way(source, other);
+            }
+            id
+        } else {
+            let id = self.sessions.fresh();
+            self.event(Event::Closed { id, peer: source, reason: CloseReason::Full });
+            id
+        };
         self.work(now);
         id
+    }
+
+    /// A session is being opened to a source of which this session's peer told as well: it, too, can make the source open its
+    /// NAT. The first one that told may have done so for somebody else a moment ago, or the packet may be lost.
+    pub(super) fn another_way(&mut self, source: Ipp, via: SessionId) {
+        let opening =
+            self.sessions.with(source).any(|(_, session)| matches!(session.phase, Phase::Opening(_)));
+        let elsewhere = self.sessions.get(via).is_some_and(|session| session.peer != source);
+        if opening && elsewhere {
+            self.queue(via, Packet { pop: Some(source), ..Packet::default() });
+        }
     }
 
     /// Closes a session. The draft has no word for it: the peer hears nothing more.
@@ -63,12 +93,13 @@ impl Switch {
             return id;
         }
         let start = starts::fresh_start(&mut self.rng);
+        let offer = Offer { tid: tid.clone(), bind: bind.clone() };
         let packet = Packet { start: Some(start.clone()), tid, bind, ..Packet::default() };
         let Some(bytes) = self.send_packet(to, packet) else {
             self.event(Event::Closed { id, peer: to, reason: CloseReason::Unanswered });
             return id;
         };
-        let mut session = Session::opening(now, to, start, bytes.clone());
+        let mut session = Session::opening(now, to, start, bytes.clone(), offer);
         session.neighbour = neighbour;
         self.sessions.insert(id, session);
         self.contact(now, to, via, bytes);
@@ -86,7 +117,7 @@ impl Switch {
             self.counters.wrong_starts += 1;
             return;
         }
-        if !self.start_answers.admit(now, from) {
+        if !self.start_answers.admit(now, Party::of(from)) {
             self.counters.refused_starts += 1;
             return;
         }
@@ -121,8 +152,9 @@ impl Switch {
         if let Some(oldest) = self.sessions.half_open_in_excess() {
             self.end(now, oldest, CloseReason::Full);
         }
-        if !self.sessions.has_room(from, false)
-            && let Some(spare) = self.own.and_then(|own| self.sessions.superfluous(end_of_switch(own)))
+        if self.sessions.has_share(from, false)
+            && !self.sessions.has_room(from, false)
+            && let Some(spare) = self.spare_session()
         {
             self.end(now, spare, CloseReason::Full);
         }
@@ -136,6 +168,12 @@ impl Switch {
         let id = self.sessions.fresh();
         self.sessions.insert(id, Session::answered(now, from, channel, offer));
         Some(id)
+    }
+
+    /// A session that can go for a newcomer's: one that nobody needs, else one of whoever has most.
+    fn spare_session(&self) -> Option<SessionId> {
+        let superfluous = self.own.and_then(|own| self.sessions.superfluous(end_of_switch(own)));
+        superfluous.or_else(|| self.sessions.of_the_greediest())
     }
 
     /// The answer: our own start, the sid, who the peer is to us, and its tid.

@@ -52,6 +52,11 @@ impl Listens {
         self.all.values().map(|listen| listen.next).min()
     }
 
+    /// The sessions in which a send was told again.
+    pub(super) fn told_by(&self, source: Ipp, tid: Option<&str>) -> Vec<SessionId> {
+        tid.map_or_else(Vec::new, |tid| self.heard.told_by(source, tid))
+    }
+
     /// There is somebody to ask now: those that are listened to nowhere do not wait.
     pub(super) fn hurry(&mut self, now: Duration) {
         for listen in self.all.values_mut().filter(|listen| listen.at.is_empty()) {
@@ -124,6 +129,10 @@ impl Switch {
             }
             let (bind, body) = (packet.bind.clone(), packet.body.clone());
             self.event(Event::Heard { end, source, via, tid, bind, body });
+        } else if let (Some(via), Some(tid)) = (via, &tid)
+            && self.listens.heard.told_again(source, end, tid, via)
+        {
+            self.another_way(source, via);
         }
     }
 

@@ -53,7 +53,6 @@ mod neighbours;
 mod outbound;
 mod pop;
 mod ports;
-mod rate;
 mod relay;
 mod seeks;
 mod session;
@@ -70,7 +69,10 @@ use bytes::Bytes;
 use rand::{SeedableRng, rngs::StdRng};
 use teale_wire::telehash::{Ipp, Packet};
 
-use crate::reflection::Reflection;
+use crate::{
+    rate::{Rate, Rates},
+    reflection::Reflection,
+};
 
 pub use teale_wire::telehash::{HeaderValue, Headers, Req, Res};
 
@@ -94,12 +96,15 @@ pub struct Switch {
     requests: u64,
     acquaintances: acquaintances::Acquaintances,
     contacts: contacts::Contacts,
+    /// Packets sent because a `pop` named somebody.
     reflection: Reflection,
-    start_answers: rate::Rates,
-    see_answers: rate::Rates,
-    relays: rate::Rate,
+    /// Sessions opened because a `send` named somebody.
+    accepts: Reflection,
+    start_answers: Rates,
+    see_answers: Rates,
+    relays: Rates,
     relayed: memo::Memo,
-    heard_rate: rate::Rate,
+    heard_rate: Rate,
     walks: walks::Walks,
     listens: listens::Listens,
     seeks: seeks::Seeks,
@@ -121,12 +126,23 @@ impl Switch {
             requests: 0,
             acquaintances: acquaintances::Acquaintances::default(),
             contacts: contacts::Contacts::default(),
-            reflection: Reflection::default(),
-            start_answers: rate::Rates::new(now, bounds::START_ANSWERS, 1, bounds::START_ANSWERS_PER_SECOND),
-            see_answers: rate::Rates::new(now, bounds::SEE_ANSWERS, 4, bounds::SEE_ANSWERS_PER_SECOND),
-            relays: rate::Rate::new(now, bounds::RELAYS_PER_SECOND),
+            reflection: Reflection::new(now),
+            accepts: Reflection::new(now),
+            start_answers: Rates::new(
+                now,
+                bounds::START_ANSWERS,
+                bounds::START_ANSWERS_EACH,
+                bounds::START_ANSWERS_PER_SECOND,
+            ),
+            see_answers: Rates::new(
+                now,
+                bounds::SEE_ANSWERS,
+                bounds::SEE_ANSWERS_EACH,
+                bounds::SEE_ANSWERS_PER_SECOND,
+            ),
+            relays: Rates::new(now, bounds::RELAYS_BURST, bounds::RELAYS_EACH, bounds::RELAYS_PER_SECOND),
             relayed: memo::Memo::default(),
-            heard_rate: rate::Rate::new(now, bounds::HEARD_PER_SECOND),
+            heard_rate: Rate::new(now, bounds::HEARD_PER_SECOND),
             walks: walks::Walks::default(),
             listens: listens::Listens::default(),
             seeks: seeks::Seeks::default(),

@@ -10,9 +10,10 @@ use teale_wire::telehash::{End, Ipp};
 use super::{
     Switch, bounds,
     ports::{CloseReason, Event},
+    sessions::NEAR_PER_PARTY,
     walks::Purpose,
 };
-use crate::{buckets::BUCKET, hash::end_of_switch};
+use crate::{buckets::BUCKET, hash::end_of_switch, scope::Party};
 
 /// Whom to try when there is nobody, and when to look around.
 #[derive(Debug)]
@@ -95,21 +96,26 @@ impl Switch {
         self.work(now);
     }
 
-    /// Takes the own address from what open sessions' peers say: the first one, and another only if two of them agree and
-    /// no more say what was believed before.
+    /// Takes the own address from what open sessions' peers say: the first one, and another only if enough of them agree and
+    /// fewer say what was believed before.
     pub(super) fn learn_own(&mut self, now: Duration) {
-        let mut claims: BTreeMap<Ipp, BTreeSet<Ipp>> = BTreeMap::new();
+        if self.config.own.is_some() {
+            return;
+        }
+        // What one host says counts once: most where we asked it.
+        let mut claims: BTreeMap<Ipp, BTreeMap<Party, usize>> = BTreeMap::new();
         for (_, session) in self.sessions.iter().filter(|(_, session)| session.is_open()) {
             if let Some(claimed) = session.claimed {
-                claims.entry(claimed).or_default().insert(session.peer);
+                let vote = claims.entry(claimed).or_default().entry(Party::of(session.peer)).or_default();
+                *vote = (*vote).max(if session.ours { 2 } else { 1 });
             }
         }
-        let count = |ipp: Ipp| claims.get(&ipp).map_or(0, BTreeSet::len);
-        let best = claims.iter().max_by_key(|(_, peers)| peers.len()).map(|(ipp, _)| *ipp);
+        let votes = |ipp: Ipp| claims.get(&ipp).map_or(0, |votes| votes.values().sum());
+        let best = claims.keys().copied().max_by_key(|ipp| votes(*ipp));
         let before = self.own;
         self.own = match (before, best) {
             (None, best) => best,
-            (Some(own), Some(best)) if count(best) >= bounds::OWN_AGREED && count(best) > count(own) => {
+            (Some(own), Some(best)) if votes(best) >= bounds::OWN_AGREED && votes(best) > votes(own) => {
                 Some(best)
             }
             (own, _) => own,
@@ -212,18 +218,20 @@ impl Switch {
 
     fn wants(&self, ipp: Ipp) -> bool {
         let known = Some(ipp) == self.own || self.sessions.with(ipp).next().is_some();
-        let room = |own: Ipp| self.bucket_has_room(end_of_switch(own), end_of_switch(ipp));
+        let room = |own: Ipp| self.bucket_has_room(end_of_switch(own), ipp);
         !known && self.own.is_none_or(room)
     }
 
-    fn bucket_has_room(&self, own: End, end: End) -> bool {
-        let bucket = own.bucket(end);
+    fn bucket_has_room(&self, own: End, ipp: Ipp) -> bool {
+        let bucket = own.bucket(end_of_switch(ipp));
         let peers: BTreeSet<Ipp> = self
             .sessions
             .iter()
             .filter(|(_, session)| own.bucket(session.end) == bucket)
             .map(|(_, session)| session.peer)
             .collect();
-        peers.len() < BUCKET
+        let party = Party::of(ipp);
+        let same = peers.iter().filter(|peer| Party::of(**peer) == party).count();
+        peers.len() < BUCKET && same < NEAR_PER_PARTY
     }
 }

@@ -6,7 +6,10 @@ use bytes::Bytes;
 use teale_wire::telehash::{Ipp, Packet};
 
 use super::{Switch, bounds, ports::SessionId};
-use crate::scope::plausible;
+use crate::{
+    reflection::{Asker, GAP},
+    scope::plausible,
+};
 
 impl Switch {
     /// The first packet to a switch has gone. The one that told of it is asked to make it open its NAT.
@@ -33,17 +36,23 @@ impl Switch {
     }
 
     /// A `pop`: for this switch, or to be relayed to one that was heard lately.
-    pub(super) fn pop(&mut self, now: Duration, from: Ipp, target: Ipp, source: Option<Ipp>) {
+    pub(super) fn pop(
+        &mut self,
+        now: Duration,
+        (from, asker): (Ipp, Asker),
+        target: Ipp,
+        source: Option<Ipp>,
+    ) {
         let Some(own) = self.own else {
             self.counters.pops_refused += 1;
             return;
         };
         if target == own {
-            self.pop_back(now, own, source);
+            self.pop_back(now, own, asker, source);
             return;
         }
-        let heard = target != from && self.acquaintances.heard_lately(now, target);
-        if !heard || self.reflection.admit(now, target, Some(own)).is_err() {
+        let heard = target != from && self.heard_lately(now, target);
+        if !heard || self.reflection.admit(now, asker, target, Some(own)).is_err() {
             self.counters.pops_refused += 1;
             return;
         }
@@ -52,12 +61,26 @@ impl Switch {
         self.send_packet(target, Packet { pop: Some(target), source: Some(from), ..Packet::default() });
     }
 
-    fn pop_back(&mut self, now: Duration, own: Ipp, source: Option<Ipp>) {
+    /// Whether a switch was heard within a minute. Who has a session cannot be crowded out by made-up addresses.
+    fn heard_lately(&self, now: Duration, ipp: Ipp) -> bool {
+        let in_session = self
+            .sessions
+            .with(ipp)
+            .any(|(_, session)| session.is_open() && now < session.heard + bounds::IDLE);
+        in_session || self.acquaintances.heard_within(now, bounds::IDLE, ipp)
+    }
+
+    fn pop_back(&mut self, now: Duration, own: Ipp, asker: Asker, source: Option<Ipp>) {
         let Some(source) = source.filter(|source| plausible(*source, Some(own))) else {
             self.counters.ignored += 1;
             return;
         };
-        if self.reflection.admit(now, source, Some(own)).is_err() {
+        // Whoever is heard needs no way opened. Nor shall the one packet it may get be wasted: it may need a `pop` next.
+        if self.acquaintances.heard_within(now, GAP, source) {
+            self.counters.ignored += 1;
+            return;
+        }
+        if self.reflection.admit(now, asker, source, Some(own)).is_err() {
             self.counters.pops_refused += 1;
             return;
         }

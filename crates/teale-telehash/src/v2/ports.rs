@@ -12,7 +12,7 @@ use super::bounds;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Config {
-    /// The own public IP:PORT, where it is known; else the first peers tell it.
+    /// The own public IP:PORT, where it is known for sure; nobody can change it then. Else peers tell it.
     pub own: Option<Ipp>,
     /// Switches to begin with. None is hard-coded.
     pub seeds: Vec<Ipp>,

@@ -6,7 +6,7 @@ use serde_json::value::RawValue;
 use teale_wire::telehash::{End, Ipp, Packet};
 
 use super::{Switch, bounds, ports::SessionId};
-use crate::hash::end_of_switch;
+use crate::{hash::end_of_switch, scope::Party};
 
 impl Switch {
     /// A `send` came. One that was relayed because this switch listens there is for this switch alone; any other one is
@@ -54,7 +54,7 @@ impl Switch {
             // What relaying adds, and the session's own keys, must fit beside it.
             let fits = copy.room().is_ok_and(|room| room >= bounds::SESSION_KEYS);
             let taken = fits
-                && self.relays.admit(now)
+                && self.relays.admit(now, Party::of(source))
                 && self.sessions.get_mut(id).is_some_and(|session| session.backlog.push_relayed(copy));
             if taken {
                 self.counters.relayed += 1;
@@ -75,7 +75,7 @@ impl Switch {
     ) {
         let Some(own) = self.own else { return };
         let own_distance = end_of_switch(own).distance(end);
-        let closer = self.sessions.nearest(end, bounds::SEE, |session| {
+        let closer = self.sessions.nearest_hosts(end, bounds::SEE, |session| {
             session.end.distance(end) < own_distance && session.peer.is_v4() == to.is_v4()
         });
         if closer.is_empty() {
@@ -84,7 +84,7 @@ impl Switch {
         let packet = Packet { see: Some(closer), tid, ..Packet::default() };
         match session {
             Some(id) => self.queue(id, packet),
-            None if self.see_answers.admit(now, to) => _ = self.send_packet(to, packet),
+            None if self.see_answers.admit(now, Party::of(to)) => _ = self.send_packet(to, packet),
             None => self.counters.sees_withheld += 1,
         }
     }

@@ -39,6 +39,18 @@ impl Seeks {
         self.all.values().map(|seek| seek.until.unwrap_or(seek.known_until)).min()
     }
 
+    /// Forgets those that ended longest ago, if there are too many.
+    fn make_room(&mut self) {
+        while self.all.len() >= bounds::SEEKS {
+            let ended = self.all.iter().filter(|(_, seek)| seek.until.is_none());
+            let Some((id, _)) = ended.min_by_key(|(_, seek)| seek.known_until) else { return };
+            let id = *id;
+            if let Some(seek) = self.all.remove(&id) {
+                self.by_tid.remove(&seek.tid);
+            }
+        }
+    }
+
     /// Ends it; false if it had ended already.
     fn end(&mut self, id: SeekId) -> bool {
         self.all.get_mut(&id).is_some_and(|seek| seek.until.take().is_some())
@@ -60,6 +72,7 @@ impl Switch {
             ..Packet::default()
         };
         let fits = packet.room().is_ok_and(|room| room >= bounds::TRANSPORT_ROOM);
+        self.seeks.make_room();
         if !fits || self.seeks.all.len() >= bounds::SEEKS || !self.walks.has_room() {
             self.counters.unsent += u64::from(!fits);
             self.event(Event::Sought { id, found: None });
@@ -84,6 +97,13 @@ impl Switch {
             && let Some(until) = &mut seek.until
         {
             *until = (*until).min(now + bounds::SEEK_WAITS);
+        }
+    }
+
+    /// A packet of a session has a tid, and asks for nothing: it may be that of a search.
+    pub(super) fn came_back(&mut self, session: SessionId, tid: Option<&str>) {
+        if let Some(id) = tid.and_then(|tid| self.seeks.with_tid(tid)) {
+            self.found(id, session);
         }
     }
 

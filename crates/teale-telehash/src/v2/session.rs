@@ -15,6 +15,8 @@ pub(super) struct Opening {
     pub(super) start: String,
     /// The packet, which goes again byte for byte.
     pub(super) packet: Bytes,
+    /// What it says beside the start.
+    pub(super) offer: Offer,
     pub(super) began: Duration,
     /// How often it went again.
     again: usize,
@@ -42,6 +44,8 @@ pub(super) enum Standing {
     /// We answered its `start`; it has not shown that it got the answer.
     Answered {
         offer: Offer,
+        /// What our own `start` said, where it crossed the peer's: if it was lost, our answer does not say it.
+        ours: Offer,
         since: Duration,
         /// How often the answer went again unasked: only where we wanted the session too.
         again: usize,
@@ -76,19 +80,15 @@ pub(super) struct Session {
 
 impl Session {
     /// A session whose first packet, with our `start`, goes out now.
-    pub(super) fn opening(now: Duration, peer: Ipp, start: String, packet: Bytes) -> Self {
-        let opening = Opening { start, packet, began: now, again: 0 };
+    pub(super) fn opening(now: Duration, peer: Ipp, start: String, packet: Bytes, offer: Offer) -> Self {
+        let opening = Opening { start, packet, offer, began: now, again: 0 };
         Self::new(now, peer, true, Phase::Opening(opening))
     }
 
     /// A session the peer began.
     pub(super) fn answered(now: Duration, peer: Ipp, channel: Channel, offer: Offer) -> Self {
-        Self::new(
-            now,
-            peer,
-            false,
-            Phase::Met(Box::new(channel), Standing::Answered { offer, since: now, again: 0 }),
-        )
+        let standing = Standing::Answered { offer, ours: Offer::default(), since: now, again: 0 };
+        Self::new(now, peer, false, Phase::Met(Box::new(channel), standing))
     }
 
     /// Whether the peer began it, and neither side uses it for anything.
@@ -163,18 +163,26 @@ impl Session {
 
     /// The peer's `start` crossed ours: they are two halves of one session.
     pub(super) fn cross(&mut self, now: Duration, theirs: &str, offer: Offer) -> Option<[Sid; 2]> {
-        let Phase::Opening(opening) = &self.phase else { return None };
+        let Phase::Opening(opening) = &mut self.phase else { return None };
         let sids = starts::sids(theirs, &opening.start);
-        let channel = Channel::new(opening.start.clone(), theirs.to_owned(), sids);
-        self.phase = Phase::Met(Box::new(channel), Standing::Answered { offer, since: now, again: 0 });
+        let channel = Channel::new(std::mem::take(&mut opening.start), theirs.to_owned(), sids);
+        let ours = std::mem::take(&mut opening.offer);
+        let standing = Standing::Answered { offer, ours, since: now, again: 0 };
+        self.phase = Phase::Met(Box::new(channel), standing);
         Some(sids)
     }
 
-    /// A packet of the session came: the peer has our answer. Returns what its `start` brought, the first time.
+    /// A packet of the session came: the peer has our answer. Returns what its `start` brought, the first time. What our own
+    /// start would have said, had it not been crossed, is said now.
     pub(super) fn confirm(&mut self) -> Option<Offer> {
         let Phase::Met(_, standing) = &mut self.phase else { return None };
         match std::mem::replace(standing, Standing::Open) {
-            Standing::Answered { offer, .. } => Some(offer),
+            Standing::Answered { offer, ours, .. } => {
+                if ours.tid.is_some() || ours.bind.is_some() {
+                    self.backlog.push(Packet { tid: ours.tid, bind: ours.bind, ..Packet::default() });
+                }
+                Some(offer)
+            }
             Standing::Open => None,
         }
     }

@@ -12,7 +12,10 @@ use super::{
     ports::SessionId,
     session::{Phase, Session, Standing},
 };
-use crate::buckets::BUCKET;
+use crate::{buckets::BUCKET, scope::Party};
+
+/// Peers at one IP address that are told of in one `see`, or kept for one distance.
+pub(super) const NEAR_PER_PARTY: usize = 2;
 
 /// Sessions by name, by peer and sid, and by what the peers listen to.
 #[derive(Debug, Default)]
@@ -21,6 +24,7 @@ pub(super) struct Sessions {
     all: BTreeMap<SessionId, Session>,
     by_sid: BTreeMap<(Ipp, Sid), SessionId>,
     by_peer: BTreeMap<Ipp, BTreeSet<SessionId>>,
+    by_host: BTreeMap<Party, BTreeSet<SessionId>>,
     by_recv: BTreeMap<End, BTreeSet<SessionId>>,
     recvs: usize,
     /// Those that were touched since they were looked at.
@@ -69,8 +73,28 @@ impl Sessions {
     /// Whether a session with this peer still finds room.
     pub(super) fn has_room(&self, peer: Ipp, ours: bool) -> bool {
         let limit = if ours { bounds::SESSIONS } else { bounds::SESSIONS - bounds::SESSIONS_OURS };
+        self.all.len() < limit && self.has_share(peer, ours)
+    }
+
+    /// Whether a peer, and everybody at its address, has not too many already.
+    pub(super) fn has_share(&self, peer: Ipp, ours: bool) -> bool {
         let with_peer = self.by_peer.get(&peer).map_or(0, BTreeSet::len);
-        self.all.len() < limit && with_peer < bounds::SESSIONS_PER_PEER
+        let with_host = self.by_host.get(&Party::of(peer)).map_or(0, BTreeSet::len);
+        with_peer < bounds::SESSIONS_PER_PEER && (ours || with_host < bounds::SESSIONS_PER_HOST)
+    }
+
+    /// All sessions with the peers at one address.
+    pub(super) fn at(&self, party: Party) -> impl Iterator<Item = (SessionId, &Session)> {
+        let ids = self.by_host.get(&party).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.all.get(id)?)))
+    }
+
+    /// Of those that the address with the most of them began, the one heard longest ago; if it has more than its share.
+    pub(super) fn of_the_greediest(&self) -> Option<SessionId> {
+        let (party, _) = self.by_host.iter().max_by_key(|(_, ids)| ids.len())?;
+        let theirs: Vec<_> = self.at(*party).filter(|(_, session)| !session.ours).collect();
+        let oldest = theirs.iter().min_by_key(|(_, session)| session.heard)?;
+        (theirs.len() > bounds::SESSIONS_FAIR).then_some(oldest.0)
     }
 
     /// The one that has waited longest for its peer's next packet, if there are too many of them.
@@ -99,6 +123,7 @@ impl Sessions {
 
     pub(super) fn insert(&mut self, id: SessionId, session: Session) {
         self.by_peer.entry(session.peer).or_default().insert(id);
+        self.by_host.entry(Party::of(session.peer)).or_default().insert(id);
         if let Some(channel) = session.channel() {
             let sids = channel.sids();
             self.name(id, session.peer, sids);
@@ -127,6 +152,7 @@ impl Sessions {
             self.unname(session.peer, channel.sids());
         }
         remove_from(&mut self.by_peer, session.peer, id);
+        remove_from(&mut self.by_host, Party::of(session.peer), id);
         for end in &session.recvs {
             remove_from(&mut self.by_recv, *end, id);
         }
@@ -176,6 +202,19 @@ impl Sessions {
         let by_distance: BTreeMap<_, _> =
             open.map(|session| (session.end.distance(end), session.peer)).collect();
         by_distance.into_values().take(count).collect()
+    }
+
+    /// The same, but few with the same address: one host has as many ends as it has ports.
+    pub(super) fn nearest_hosts(&self, end: End, count: usize, fits: impl Fn(&Session) -> bool) -> Vec<Ipp> {
+        let mut of_party = BTreeMap::<Party, usize>::new();
+        let mut nearest = self.nearest(end, usize::MAX, fits);
+        nearest.retain(|ipp| {
+            let known = of_party.entry(Party::of(*ipp)).or_default();
+            *known += 1;
+            *known <= NEAR_PER_PARTY
+        });
+        nearest.truncate(count);
+        nearest
     }
 
     /// A session listens to a hash; false if it, or all together, listen to too many.

@@ -18,20 +18,23 @@ fn s13_br_is_the_sum_of_what_was_accepted() {
 #[test]
 fn s14_beyond_10000_unconfirmed_bytes_nothing_is_sent() {
     let mut bench = Bench::root();
-    let mut received = 0;
+    let peer = bench.lined(address(1));
+    let before = peer.received;
+    let mut received = before;
     let mut answers = 0;
     loop {
-        let sent = bench.hear(address(1), json!({"+end": end_of(format!("{answers}"))}));
+        let sent = bench.say_with_br(&peer, before, end_of(format!("{answers}")));
         let Some(answer) = sent.first() else { break };
-        assert!(received <= 10_000);
-        received += answer.bytes;
+        assert!(received - before <= 10_000);
+        received += answer.bytes as u64;
         answers += 1;
     }
-    assert!(received > 10_000, "{received}");
+    assert!(received - before > 10_000, "{received}");
     assert_eq!(bench.switch.counters().muted, 1);
-    assert_eq!(bench.hear(address(1), json!({"+end": ABC, "_br": received - 10_001})), []);
-    assert_eq!(bench.hear(address(1), json!({"+end": ABC, "_br": received})).len(), 1, "it resumes at once");
-    assert_eq!(bench.hear(address(1), json!({"+end": ABC})).len(), 1, "what was said before still holds");
+    assert_eq!(bench.say_with_br(&peer, received - 10_001, end_of("x")), []);
+    assert_eq!(bench.say_with_br(&peer, received, end_of("x")).len(), 1, "it resumes at once");
+    let silent = peer.telex(json!({"+end": ABC, "_br": null}));
+    assert_eq!(bench.raw(peer.ipp, silent.as_bytes()).len(), 1, "what was said before still holds");
 }
 
 #[test]
@@ -60,10 +63,10 @@ fn s15_beyond_12000_untold_bytes_telexes_are_dropped_until_we_send() {
 #[test]
 fn s16_a_larger_br_widens_the_window() {
     let mut bench = Bench::root();
+    let peer = bench.lined(address(1));
     let mut sent = 0;
     for n in 0..400 {
-        let answer = bench.hear(address(1), json!({"+end": end_of(format!("{n}")), "_br": 1_000_000_000}));
-        sent += answer[0].bytes;
+        sent += bench.say_with_br(&peer, 1_000_000_000, end_of(format!("{n}")))[0].bytes;
     }
     assert!(sent > 20_000);
 }

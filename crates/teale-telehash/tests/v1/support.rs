@@ -63,11 +63,16 @@ pub struct Bench {
 }
 
 impl Bench {
-    /// The first switch of a DHT, at [`OWN`].
+    /// The first switch of a DHT, at [`OWN`], some time after its start.
     pub fn root() -> Self {
-        let mut bench = Self::new(Config { own: Some(ipp(OWN)), ..Config::default() });
+        Self::root_with(Config::default())
+    }
+
+    pub fn root_with(config: Config) -> Self {
+        let mut bench = Self::new(Config { own: Some(ipp(OWN)), ..config });
         assert_eq!(bench.events, [Event::Online { own: ipp(OWN) }]);
         bench.events.clear();
+        assert!(bench.pass(secs(30.0)).is_empty(), "there is nobody to ask");
         bench
     }
 
@@ -161,6 +166,12 @@ impl Bench {
             peer.take(sent);
         }
         mine
+    }
+
+    /// A peer with a line says something; what comes back to it. It confirms what it is made to.
+    pub fn say_with_br(&mut self, peer: &Peer, received: u64, end: End) -> Vec<Sent> {
+        let telex = peer.telex(json!({"+end": end, "_br": received}));
+        self.raw(peer.ipp, telex.as_bytes())
     }
 
     /// A peer with a confirmed line.

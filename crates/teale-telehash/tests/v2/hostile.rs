@@ -51,7 +51,7 @@ fn one_address_gets_few_answers_and_few_sessions() {
     for n in 0..1000 {
         node.hear(BOB, &json!({"start": format!("{n}")}), b"");
     }
-    assert_eq!(node.take().len(), bounds::START_ANSWERS as usize);
+    assert_eq!(node.take().len(), (bounds::START_ANSWERS as usize).min(bounds::SESSIONS_PER_PEER));
     for n in 0..100 {
         node.pass(secs(2.0));
         node.hear(BOB, &json!({"start": format!("later {n}")}), b"");
@@ -94,6 +94,113 @@ fn a_see_cannot_make_it_ask_without_end() {
         }
     }
     assert!(asked.len() <= bounds::WALK_ASKS, "{}", asked.len());
+}
+
+#[test]
+fn one_host_has_not_all_the_sessions_whatever_its_ports() {
+    let mut node = Node::new();
+    for port in 1..=200 {
+        node.now += secs(0.6);
+        let from = format!("10.6.6.6:{port}");
+        node.hear(&from, &json!({"start": from}), b"");
+        if let Some(answer) = node.take_to(&from).into_iter().find(|sent| sent.has("start")) {
+            let sid = sid(&from, answer.keys["start"].as_str().unwrap());
+            Friend { ipp: from, sid, next: 0 }.say(&mut node, json!({"range": [0, 0], "recv": ABC}));
+        }
+    }
+    assert_eq!(node.sessions(), bounds::SESSIONS_PER_HOST);
+    assert!(node.switch.counters().refused_starts > 100);
+}
+
+#[test]
+fn a_few_hosts_that_take_all_the_sessions_make_room_for_others() {
+    let mut node = Node::new();
+    let all = bounds::SESSIONS - bounds::SESSIONS_OURS;
+    for n in 0..all {
+        // So that each host stays below its rate, and no session becomes idle.
+        node.now += secs(0.1);
+        let from = format!("10.6.0.{}:{}", n % 16 + 1, n + 1);
+        node.hear(&from, &json!({"start": from}), b"");
+        let answer = node.take_to(&from).into_iter().find(|sent| sent.has("start")).unwrap();
+        let sid = sid(&from, answer.keys["start"].as_str().unwrap());
+        // They listen to something, so nobody thinks they are not needed.
+        Friend { ipp: from, sid, next: 0 }.say(&mut node, json!({"range": [0, 0], "recv": ABC}));
+    }
+    assert_eq!(node.sessions(), all);
+    for n in 0..100 {
+        node.now += secs(0.1);
+        let from = format!("10.7.0.{}:7", n + 1);
+        Friend::open(&mut node, &from).say(&mut node, json!({"recv": ABC}));
+        assert!(node.switch.sessions().any(|session| session.peer == ipp(&from) && session.open), "{n}");
+    }
+    assert_eq!(node.sessions(), all);
+    for n in 0..100 {
+        let from = ipp(&format!("10.7.0.{}:7", n + 1));
+        assert!(node.switch.sessions().any(|session| session.peer == from), "each kept its own");
+    }
+}
+
+#[test]
+fn made_up_addresses_do_not_crowd_out_whom_a_pop_is_for() {
+    let mut node = Node::new();
+    Friend::open(&mut node, CAROL);
+    for n in 0..10_000_u32 {
+        let [a, b, c, d] = (n | 0x0b00_0000).to_be_bytes();
+        node.raw(&format!("{a}.{b}.{c}.{d}:7"), b"\0\x02{}");
+    }
+    node.hear(BOB, &json!({"pop": CAROL}), b"");
+    assert_eq!(node.take_to(CAROL).iter().filter(|sent| sent.has("pop")).count(), 1);
+}
+
+#[test]
+fn sends_in_many_names_do_not_use_up_the_sessions() {
+    let mut node = Node::new();
+    node.act(|switch, now| switch.recv(now, ABC.parse().unwrap()));
+    let mut started = std::collections::BTreeSet::new();
+    for n in 0..5000_u32 {
+        node.now += secs(0.002);
+        let from = format!("11.0.{}.{}:7", n / 250, n % 250 + 1);
+        node.hear(&from, &json!({"send": ABC, "tid": format!("{n}")}), b"");
+        for event in node.take_events() {
+            if let Event::Heard { source, via, tid, .. } = event {
+                node.act(|switch, now| switch.accept(now, source, via, tid, None));
+            }
+        }
+        started.extend(node.take().into_iter().filter(|sent| sent.has("start")).map(|sent| sent.to));
+    }
+    assert!((150..=220).contains(&started.len()), "{} in ten seconds", started.len());
+    assert!(node.sessions() <= 220, "{}", node.sessions());
+    // Whom a peer tells of is met all the same.
+    let mut bob = Friend::open(&mut node, BOB);
+    let via = node.session(BOB);
+    let id = node.act(|switch, now| switch.accept(now, ipp(CAROL), Some(via), Some("t".into()), None));
+    assert!(node.switch.sessions().any(|session| session.id == id));
+    bob.say(&mut node, json!({}));
+    let before = node.take_to(CAROL).len();
+    let again = node.act(|switch, now| switch.accept(now, ipp(CAROL), Some(via), Some("u".into()), None));
+    assert_eq!((before, node.take_to(CAROL).len()), (1, 0), "once in ten seconds");
+    let closed =
+        |event: &Event| matches!(event, Event::Closed { id, reason: CloseReason::Full, .. } if *id == again);
+    assert!(node.take_events().iter().any(closed));
+}
+
+#[test]
+fn relays_are_shared_out_among_senders() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    bob.say(&mut node, json!({"recv": ABC}));
+    let mut relayed = 0;
+    for n in 0..2000 {
+        node.hear(&format!("11.9.9.9:{}", n + 1), &json!({"send": ABC, "tid": format!("{n}")}), b"");
+        let sent = bob.take(&mut node);
+        relayed += sent.iter().filter(|sent| sent.has("send")).count();
+        if let Some(last) = sent.iter().filter_map(|sent| sent.keys["seq"].as_u64()).max() {
+            bob.say(&mut node, json!({"range": [0, last]}));
+        }
+    }
+    assert_eq!(relayed, bounds::RELAYS_BURST as usize);
+    node.hear(CAROL, &json!({"send": ABC, "tid": "c"}), b"");
+    assert!(bob.take(&mut node).iter().any(|sent| sent.keys["tid"] == "c"));
 }
 
 #[test]
@@ -151,6 +258,29 @@ fn bodies_that_never_end_are_dropped_and_their_memory_is_bounded() {
     assert!(node.switch.counters().threads_dropped > 40 * 6 * 40);
     node.pass(secs(60.0));
     assert_eq!((node.sessions(), node.switch.buffered()), (0, 0));
+}
+
+#[test]
+fn one_host_has_not_all_the_room_for_bodies() {
+    let mut node = Node::new();
+    let body = vec![0; 1200];
+    let fill = |node: &mut Node, host: &str, ports: std::ops::RangeInclusive<u16>| {
+        for port in ports {
+            let mut friend = Friend::open(node, &format!("{host}:{port}"));
+            for thread in 0..60 {
+                for _ in 0..60 {
+                    friend.say_with(node, json!({"tid": format!("{thread}")}), &body);
+                }
+            }
+            node.take();
+        }
+    };
+    fill(&mut node, "10.8.0.1", 1..=6);
+    assert!(node.switch.buffered() <= bounds::BODIES_PER_HOST);
+    // A thread that finds no room is given up with all it had.
+    assert!(node.switch.buffered() > bounds::BODIES_PER_HOST - 100_000);
+    fill(&mut node, "10.8.0.2", 1..=2);
+    assert!(node.switch.buffered() > bounds::BODIES_PER_HOST + 2 * 60 * 60 * 1200);
 }
 
 #[test]
@@ -216,7 +346,7 @@ fn sessions_never_exceed_their_bound() {
             Friend { ipp: peer, sid, next: 0 }.say(&mut node, json!({"range": [0, 0]}));
         }
     }
-    assert!(node.sessions() <= bounds::SESSIONS - bounds::SESSIONS_OURS);
+    assert_eq!(node.sessions(), bounds::SESSIONS - bounds::SESSIONS_OURS, "it is full, and no more");
     let id = node.act(|switch, now| switch.open(now, ipp("10.10.0.1:7"), None));
     assert!(node.switch.sessions().any(|session| session.id == id), "ours still find room");
     let events = node.take_events();

@@ -233,6 +233,42 @@ fn s46_the_tid_coming_back_ends_the_search() {
 }
 
 #[test]
+fn whoever_tells_again_opens_another_way_to_the_source() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    let mut dave = Friend::open(&mut node, DAVE);
+    node.act(|switch, now| switch.recv(now, ABC.parse().unwrap()));
+    node.pass(secs(3.0));
+    node.take();
+    node.take_events();
+    let told = json!({"send": ABC, "tid": "c7", "source": CAROL});
+    bob.say(&mut node, told.clone());
+    let events = node.take_events();
+    let [Event::Heard { source, via: Some(via), tid, .. }] = &events[..] else { panic!("{events:?}") };
+    // Dave tells of the same before we come back to Carol, and once more.
+    let (source, via, tid) = (*source, *via, tid.clone());
+    node.take();
+    dave.say(&mut node, told.clone());
+    dave.say(&mut node, told.clone());
+    node.act(|switch, now| switch.accept(now, source, Some(via), tid, None));
+    let pops = |node: &mut Node| -> Vec<String> {
+        node.take().into_iter().filter(|sent| sent.keys["pop"] == CAROL).map(|sent| sent.to).collect()
+    };
+    assert_eq!(pops(&mut node), [BOB, DAVE]);
+    assert!(node.take_events().is_empty(), "the program is told once");
+    // The same if Dave is slower than we are.
+    let told = json!({"send": ABC, "tid": "e1", "source": "10.0.0.5:7"});
+    bob.say(&mut node, told.clone());
+    node.act(|switch, now| switch.accept(now, ipp("10.0.0.5:7"), Some(via), Some("e1".into()), None));
+    let pops = |node: &mut Node| node.take().iter().filter(|sent| sent.keys["pop"] == "10.0.0.5:7").count();
+    assert_eq!(pops(&mut node), 1);
+    dave.say(&mut node, told.clone());
+    assert_eq!(pops(&mut node), 1);
+    dave.say(&mut node, told);
+    assert_eq!(pops(&mut node), 0);
+}
+
+#[test]
 fn the_same_send_is_heard_once() {
     let mut node = Node::new();
     let end = ABC.parse().unwrap();

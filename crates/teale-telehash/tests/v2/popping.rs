@@ -36,6 +36,20 @@ fn s35_a_pop_for_this_switch_is_answered_with_popped() {
 }
 
 #[test]
+fn s35_whoever_was_heard_needs_no_way_opened() {
+    let mut node = Node::new();
+    node.hear(CAROL, &json!({}), b"");
+    node.hear(BOB, &json!({"pop": OWN, "source": CAROL}), b"");
+    assert_eq!(node.take(), []);
+    // So a `pop` for Carol is still relayed.
+    node.hear(BOB, &json!({"pop": CAROL}), b"");
+    assert_eq!(node.take_to(CAROL).len(), 1);
+    node.pass(secs(10.0));
+    node.hear(BOB, &json!({"pop": OWN, "source": CAROL}), b"");
+    assert_eq!(node.take_to(CAROL).len(), 1, "that was long ago");
+}
+
+#[test]
 fn s36_a_pop_without_source_is_nothing() {
     let mut node = Node::new();
     node.hear(BOB, &json!({"pop": OWN}), b"");
@@ -109,13 +123,28 @@ fn s39_the_rate_is_limited() {
     }
     let sent = node.take();
     assert_eq!(sent.len(), 2, "one each");
+    let mut bob = Friend::open(&mut node, BOB);
     for n in 0..200 {
-        node.hear(BOB, &json!({"pop": OWN, "source": format!("10.3.0.{n}:7")}), b"");
+        node.hear("10.4.0.1:7", &json!({"pop": OWN, "source": format!("10.3.0.{n}:7")}), b"");
     }
-    assert!(node.take().len() <= 50);
+    let sent = node.take().len();
+    assert!((10..=20).contains(&sent), "{sent}: some for strangers, one second's worth less two");
+    // Who proved its address has a share of its own.
+    for n in 0..200 {
+        bob.say(&mut node, json!({"pop": OWN, "source": format!("10.3.1.{n}:7")}));
+    }
+    let popped = node.take().into_iter().filter(|sent| sent.has("popped")).count();
+    assert!((10..=20).contains(&popped), "{popped}");
+    // One host's ports are one host.
+    let mut carol = Friend::open(&mut node, CAROL);
+    node.pass(secs(10.0));
+    for n in 1..200 {
+        carol.say(&mut node, json!({"pop": OWN, "source": format!("10.3.2.1:{n}")}));
+    }
+    assert_eq!(node.take().into_iter().filter(|sent| sent.has("popped")).count(), 8);
     for target in ["224.0.0.1:7", "255.255.255.255:7", "0.0.0.0:7", OWN] {
         node.pass(secs(10.0));
         node.hear(BOB, &json!({"pop": OWN, "source": target}), b"");
-        assert_eq!(node.take(), [], "{target}");
+        assert_eq!(node.take_to(target), [], "{target}");
     }
 }

@@ -1,6 +1,6 @@
 //! Statements 10 to 19: how sessions begin, and whose packets belong to them.
 
-use serde_json::json;
+use serde_json::{json, value::RawValue};
 use teale_telehash::v2::{CloseReason, Event};
 
 use crate::support::*;
@@ -129,6 +129,44 @@ fn s15_crossing_starts_end_in_one_session() {
 }
 
 #[test]
+fn s15_crossing_does_not_lose_what_our_start_says() {
+    let mut node = Node::new();
+    let bind = RawValue::from_string(r#"{"a":1}"#.into()).unwrap();
+    node.act(|switch, now| switch.accept(now, ipp(BOB), None, Some("wanted".into()), Some(bind)));
+    let ours = node.take()[0].keys["start"].as_str().unwrap().to_owned();
+    // Ours is lost; Bob's comes, and is answered under its own tid.
+    node.hear(BOB, &json!({"start": "beta", "to": OWN, "from": BOB, "tid": "b"}), b"");
+    assert_eq!(node.take()[0].keys["tid"], "b");
+    let mut bob = Friend { ipp: BOB.into(), sid: sid("beta", &ours), next: 0 };
+    bob.say(&mut node, json!({"range": [0, 0]}));
+    let said = bob.take(&mut node);
+    assert!(
+        said.iter().any(|sent| sent.keys["tid"] == "wanted" && sent.keys["bind"] == json!({"a": 1})),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn s15_a_tid_that_comes_after_a_crossing_ends_the_search() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    let seek = node.act(|switch, now| switch.seek(now, ABC.parse().unwrap(), None, "".into()));
+    let tid = bob.take(&mut node)[0].keys["tid"].clone();
+    bob.say(&mut node, json!({"see": [CAROL], "tid": tid}));
+    assert!(node.take_events().is_empty(), "an answer to the question is not the one who is meant");
+    let mut carol = Friend::open(&mut node, CAROL);
+    carol.say(&mut node, json!({"tid": "another's"}));
+    assert!(node.take_events().is_empty());
+    carol.say(&mut node, json!({"tid": tid, "bind": {"c": 1}}));
+    let session = node.session(CAROL);
+    let events = node.take_events();
+    assert!(
+        matches!(&events[..], [Event::Sought { id, found: Some(found) }] if *id == seek && *found == session),
+        "{events:?}"
+    );
+}
+
+#[test]
 fn s15_crossed_starts_whose_answers_are_lost_are_said_again() {
     let mut node = Node::new();
     opening(&mut node);
@@ -224,15 +262,33 @@ fn s18_the_own_address_is_learned_from_to() {
 }
 
 #[test]
-fn s18_one_peer_alone_cannot_move_us() {
-    let mut node = Node::new();
-    for (from, start, moves) in [(BOB, "b", false), (CAROL, "c", true)] {
+fn s18_a_few_hosts_that_come_to_us_cannot_move_us() {
+    let mut node = Node::with(quiet());
+    node.act(|switch, now| switch.open(now, ipp(DAVE), None));
+    let ours = node.take()[0].keys["start"].as_str().unwrap().to_owned();
+    node.hear(DAVE, &json!({"start": "d", "sid": sid(&ours, "d"), "seq": 0, "to": OWN}), b"");
+    assert_eq!(node.switch.own(), Some(ipp(OWN)));
+    // One host has many ports; and two hosts weigh no more than the one we asked.
+    let ports = ["10.0.0.2:1", "10.0.0.2:2", "10.0.0.2:3"];
+    let hosts = ports.into_iter().chain([BOB, CAROL, "10.0.0.5:1"]).enumerate();
+    for (n, from) in hosts {
+        let (start, moves) = (format!("start {n}"), n == 5);
         node.hear(from, &json!({"start": start, "to": "10.9.9.9:9"}), b"");
-        let theirs = node.take()[0].keys["start"].as_str().unwrap().to_owned();
+        let answer = node.take_to(from);
+        let theirs = answer[0].keys["start"].as_str().unwrap().to_owned();
         assert_ne!(node.switch.own(), Some(ipp("10.9.9.9:9")), "before it shows that it hears us");
-        Friend { ipp: from.into(), sid: sid(start, &theirs), next: 0 }.say(&mut node, json!({}));
-        assert_eq!(node.switch.own() == Some(ipp("10.9.9.9:9")), moves);
+        Friend { ipp: from.into(), sid: sid(&start, &theirs), next: 0 }.say(&mut node, json!({}));
+        assert_eq!(node.switch.own() == Some(ipp("10.9.9.9:9")), moves, "{from}");
     }
+    // An address that the program has set is nobody's to change.
+    let mut node = Node::new();
+    for n in 1..9 {
+        let from = format!("10.0.1.{n}:7");
+        node.hear(&from, &json!({"start": from, "to": "10.9.9.9:9"}), b"");
+        let theirs = node.take()[0].keys["start"].as_str().unwrap().to_owned();
+        Friend { ipp: from.clone(), sid: sid(&from, &theirs), next: 0 }.say(&mut node, json!({}));
+    }
+    assert_eq!(node.switch.own(), Some(ipp(OWN)));
 }
 
 #[test]
@@ -245,6 +301,18 @@ fn s19_a_sessions_keys_mean_nothing_without_one() {
     node.hear(BOB, &json!({"send": ABC, "tid": "1"}), b"");
     assert_eq!((node.take(), node.sessions()), (vec![], 0));
     assert_eq!(node.switch.counters().ignored, 3);
+    // Nor do they where there is a session, but the packet does not name it.
+    let mut bob = Friend::open(&mut node, BOB);
+    bob.say(&mut node, json!({"recv": ABC}));
+    send_body(&mut node, 3);
+    let unconfirmed = |node: &Node| node.switch.sessions().next().unwrap().unconfirmed;
+    let before = (unconfirmed(&node), bob.take(&mut node).len());
+    assert!(before.0 >= 3 && before.1 >= 3);
+    node.hear(BOB, &json!({"seq": 2, "range": [0, 3], "miss": [1]}), b"");
+    node.hear(BOB, &json!({"stop": ABC}), b"");
+    node.hear(BOB, &json!({"recv": sid("other", "")}), b"");
+    assert_eq!((unconfirmed(&node), node.switch.sessions().next().unwrap().recvs), (before.0, 1));
+    assert_eq!((node.take(), node.switch.counters().ignored), (vec![], 6));
 }
 
 #[test]

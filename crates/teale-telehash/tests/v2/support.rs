@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use serde_json::{Value, json};
 use teale_telehash::{
     Ipp, end_of,
-    v2::{Config, Event, Input, Output, SessionId, Switch},
+    v2::{Config, Event, Input, Output, Req, SessionId, Switch},
 };
 
 pub const OWN: &str = "10.0.0.1:5000";
@@ -149,6 +149,13 @@ impl Node {
     pub fn sessions(&self) -> usize {
         self.switch.sessions().count()
     }
+}
+
+/// Has the switch send a body of so many packets to Bob.
+pub fn send_body(node: &mut Node, packets: usize) {
+    let session = node.session(BOB);
+    let body = vec![1; packets * 1200];
+    node.act(|switch, now| switch.request(now, session, Req::new("PUT", "http://x/"), body.into()));
 }
 
 /// A stranger's side of a session.
