@@ -7,9 +7,6 @@ use std::{
 
 use crate::scope::Party;
 
-/// Parties whose share is remembered.
-const PARTIES: usize = 1024;
-
 /// So many at once, and then so many per second.
 #[derive(Debug, Clone, Copy)]
 struct Bucket {
@@ -60,6 +57,8 @@ pub(crate) struct Rates {
     all: Rate,
     burst: u32,
     per_second: u32,
+    /// Parties remembered: twice as many as can have used some of their share and not have it back.
+    most: usize,
     parties: BTreeMap<Party, Bucket>,
     order: VecDeque<Party>,
 }
@@ -67,7 +66,14 @@ pub(crate) struct Rates {
 impl Rates {
     /// Each party may `burst` at once and then `per_second`, all together `all` per second.
     pub(crate) fn new(now: Duration, burst: u32, per_second: u32, all: u32) -> Self {
-        Self { all: Rate::new(now, all), burst, per_second, parties: BTreeMap::new(), order: VecDeque::new() }
+        Self {
+            all: Rate::new(now, all),
+            burst,
+            per_second,
+            most: 2 * all as usize * (burst.div_ceil(per_second) as usize + 1),
+            parties: BTreeMap::new(),
+            order: VecDeque::new(),
+        }
     }
 
     /// Whether it may be done once more for this party; then it counts.
@@ -86,24 +92,24 @@ impl Rates {
         admitted
     }
 
-    /// Forgets parties that may do as much as those nobody knows.
+    /// Looks at the two that were not looked at for longest: one that may do as much as those nobody knows is forgotten.
     fn forget_full(&mut self, now: Duration) {
-        while let Some(oldest) = self.order.front()
-            && let Some(bucket) = self.parties.get_mut(oldest)
-            && {
-                bucket.fill(now, self.burst, self.per_second);
-                bucket.left >= f64::from(self.burst)
+        for _ in 0..2 {
+            let Some(oldest) = self.order.pop_front() else { return };
+            let Some(bucket) = self.parties.get_mut(&oldest) else { continue };
+            bucket.fill(now, self.burst, self.per_second);
+            if bucket.left >= f64::from(self.burst) {
+                self.parties.remove(&oldest);
+            } else {
+                self.order.push_back(oldest);
             }
-        {
-            self.parties.remove(oldest);
-            self.order.pop_front();
         }
     }
 
     fn bucket(&mut self, now: Duration, party: Party) -> &mut Bucket {
         if !self.parties.contains_key(&party) {
             self.forget_full(now);
-            if self.order.len() >= PARTIES
+            if self.order.len() >= self.most
                 && let Some(oldest) = self.order.pop_front()
             {
                 self.parties.remove(&oldest);
@@ -142,19 +148,25 @@ mod tests {
         for seconds in 1..100 {
             let now = Duration::from_secs(seconds);
             (0..200).for_each(|n| _ = rates.admit(now, party(seconds as u32 * 1000 + n, 7)));
+            assert!(rates.parties.len() <= 800 && rates.order.len() == rates.parties.len());
         }
-        assert!(rates.parties.len() <= PARTIES && rates.order.len() <= PARTIES);
-        rates.admit(Duration::from_secs(1000), party(1, 7));
-        assert_eq!((rates.parties.len(), rates.order.len()), (1, 1));
+        let before = rates.parties.len();
+        (0..before as u32)
+            .for_each(|n| _ = rates.admit(Duration::from_secs(1000 + u64::from(n)), party(n, 7)));
+        assert!(rates.parties.len() <= 3, "{} of {before}", rates.parties.len());
     }
 
     #[test]
     fn a_flood_does_not_make_a_share_new() {
-        let mut rates = Rates::new(Duration::ZERO, 3, 1, 100);
-        assert_eq!((0..5).filter(|_| rates.admit(Duration::ZERO, party(1, 7))).count(), 3);
-        for n in 0..100_000 {
-            rates.admit(Duration::from_millis(n / 100), party(1000 + n as u32, 7));
+        let mut rates = Rates::new(Duration::ZERO, 64, 8, 1000);
+        // Half of what all may have goes to ever new names, while one party wants more than its share.
+        let mut admitted = 0;
+        for millis in 0..60_000 {
+            let now = Duration::from_millis(millis);
+            rates.admit(now, party(1000 + millis as u32, 7));
+            admitted += usize::from(rates.admit(now, party(1, 7)));
+            assert!(rates.parties.len() <= rates.most);
         }
-        assert!((0..9).filter(|_| rates.admit(Duration::from_secs(2), party(1, 7))).count() <= 2);
+        assert!((64 + 8 * 59..=64 + 8 * 60).contains(&admitted), "{admitted}");
     }
 }

@@ -1,8 +1,9 @@
 //! Packets to addresses that a stranger named: few, and to nobody who could be harmed by them.
 //!
 //! `+pop`, `pop`, `popped` and the like make a switch send to whoever is named. Without a bound it would be a reflector (sheet
-//! §3 and §6, "anti-reflection"). The bound must not become a way to keep others out: who proved its address has a share
-//! that nobody else can use up.
+//! §3 and §6, "anti-reflection"). The bound must not become a cheap way to keep others out: those who proved their address
+//! have a share that those who did not cannot use up, and of it each has a part. That nobody gets two packets within the
+//! time is above all: who names a target first uses it up.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -19,8 +20,9 @@ use crate::{
 
 /// One packet per target in this time.
 pub(crate) const GAP: Duration = Duration::from_secs(10);
-/// And so many to one party, whichever of its ports are named: there may be several switches behind one NAT.
-const PER_PARTY: u32 = 8;
+/// And so many to one party, whichever of its ports are named: there may be several switches behind one NAT. As many on the
+/// word of those who proved their address as on that of all others.
+const PER_PARTY: u32 = 4;
 /// Packets per second on the word of those who proved their address …
 const PROVEN_PER_SECOND: u32 = 40;
 /// … of which one of them has so many at once and …
@@ -54,8 +56,8 @@ pub(crate) enum Refused {
 #[derive(Debug)]
 pub(crate) struct Reflection {
     last: HashMap<Ipp, Duration>,
-    parties: HashMap<Party, u32>,
-    order: VecDeque<(Duration, Ipp)>,
+    parties: HashMap<(Party, bool), u32>,
+    order: VecDeque<(Duration, Ipp, bool)>,
     proven: Rates,
     unproven: Rate,
 }
@@ -83,7 +85,8 @@ impl Reflection {
             return Err(Refused::Target);
         }
         self.forget(now);
-        let party = Party::of(target);
+        let proven = matches!(asker, Asker::Proven(_));
+        let party = (Party::of(target), proven);
         let here = self.parties.get(&party).copied().unwrap_or_default();
         if self.last.contains_key(&target) || here >= PER_PARTY || self.last.len() >= TARGETS {
             return Err(Refused::Rate);
@@ -97,23 +100,34 @@ impl Reflection {
         }
         self.last.insert(target, now);
         *self.parties.entry(party).or_default() += 1;
-        self.order.push_back((now, target));
+        self.order.push_back((now, target, proven));
         Ok(())
     }
 
     fn forget(&mut self, now: Duration) {
-        while let Some((at, ipp)) = self.order.front().copied()
+        while let Some((at, ipp, proven)) = self.order.front().copied()
             && at + GAP <= now
         {
             self.order.pop_front();
             self.last.remove(&ipp);
-            let party = Party::of(ipp);
+            let party = (Party::of(ipp), proven);
             if let Some(here) = self.parties.get_mut(&party) {
                 *here -= 1;
                 if *here == 0 {
                     self.parties.remove(&party);
                 }
             }
+        }
+        self.let_go();
+    }
+
+    /// Gives memory back after a busy time, such as the first minute.
+    fn let_go(&mut self) {
+        if self.order.capacity() > 4 * self.order.len() + 32 {
+            let some_more = 2 * self.order.len();
+            self.order.shrink_to(some_more);
+            self.last.shrink_to(some_more);
+            self.parties.shrink_to(some_more);
         }
     }
 }
@@ -161,6 +175,11 @@ mod tests {
         };
         assert_eq!(admitted(ZERO), PER_PARTY as usize);
         assert_eq!(admitted(GAP), PER_PARTY as usize);
+        // Strangers have used up theirs; those who are known have not.
+        let mut reflection = Reflection::new(ZERO);
+        let mut admit = |asker, port| reflection.admit(ZERO, asker, victim(port), None).is_ok();
+        assert_eq!((1..=20).filter(|port| admit(Asker::Unproven, *port)).count(), PER_PARTY as usize);
+        assert!(admit(friend(1), 1000));
     }
 
     #[test]

@@ -6,6 +6,10 @@ use std::time::Duration;
 
 /// A line with nothing valid heard for so long is over, and so is everything known of the peer (the page).
 pub const LINE_IDLE: Duration = Duration::from_secs(60);
+/// What is known of a peer without a confirmed line, and with next to nothing exchanged, is kept for so long.
+pub const STRANGER_IDLE: Duration = Duration::from_secs(20);
+/// Next to nothing, in bytes, both ways.
+pub const STRANGER_BYTES: u64 = 2_000;
 /// For so long after it opened, a line's telexes may come without `_line`: crossing ones do.
 pub const LINE_GRACE: Duration = Duration::from_secs(10);
 /// How often what is over is looked for.
@@ -29,11 +33,14 @@ pub const LINES: usize = 4096;
 pub const LINES_PER_HOST: usize = 64;
 /// So many lines are looked at to find one that can go.
 pub const LINES_LOOKED_AT: usize = 512;
-/// Lines that are named out of nothing and may be wrong, per second: a line is but a number that can be guessed. Beyond it
-/// none is believed that no ring came before.
-pub const LINE_GUESSES_PER_SECOND: u32 = 16;
-/// After so many wrong lines or rings in the name of a peer without one, none of its lines is believed until it is forgotten.
-pub const WRONG_LINES: u8 = 16;
+/// Lines that are named out of nothing and are wrong, per second: a line is but a number that can be guessed. Beyond it none is
+/// believed of those whom we did not ask and who did not show a ring.
+pub const LINE_GUESSES_PER_SECOND: u32 = 4;
+/// After so many wrong lines in the name of a peer that showed no ring, none of its lines is believed until it is forgotten.
+/// About one guess in a hundred is right: a number may be the product of many rings.
+pub const WRONG_LINES: u16 = 16;
+/// The same of a peer that showed a ring. One guess in 32,768 is right.
+pub const WRONG_LINES_WITH_RING: u16 = 1024;
 /// Peers without a confirmed line; one more, and the one known longest is forgotten.
 pub const STRANGERS: usize = 4096;
 
@@ -95,8 +102,8 @@ pub const TAPPERS: usize = 1024;
 pub const TAPPERS_OF_ANY: usize = 128;
 /// Copies of one telex; if more want it, chance says who gets one.
 pub const COPIES: usize = 64;
-/// Copies of telexes per second, all together.
-pub const COPIES_PER_SECOND: u32 = 2000;
+/// Copies of telexes per second: so many for senders with a line, and so many for all others.
+pub const COPIES_PER_SECOND: u32 = 1000;
 /// Of these, so many of the telexes of one IP address at once …
 pub const COPIES_BURST: u32 = 512;
 /// … and so many per second.

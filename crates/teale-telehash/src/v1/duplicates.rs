@@ -55,6 +55,9 @@ impl Duplicates {
         while self.order.front().is_some_and(|(at, _)| *at + DUPLICATE_WINDOW <= now) {
             self.forget_oldest();
         }
+        if self.order.capacity() > 4 * self.order.len() + 64 {
+            self.order.shrink_to(2 * self.order.len());
+        }
     }
 
     fn forget_oldest(&mut self) {

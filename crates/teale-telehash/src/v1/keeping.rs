@@ -133,7 +133,8 @@ impl Switch {
         let Some(own) = self.own.filter(|_| self.config.own.is_none()) else { return };
         let mut votes: BTreeMap<Ipp, BTreeSet<Party>> = BTreeMap::new();
         for (ipp, peer) in self.peers.iter() {
-            if let Some(says) = peer.says.filter(|_| peer.handshake.confirmed()) {
+            // Whoever comes to us may want to tell us something; whom we asked was our own choice.
+            if let Some(says) = peer.says.filter(|_| peer.asked && peer.handshake.confirmed()) {
                 votes.entry(says).or_default().insert(Party::of(ipp));
             }
         }

@@ -51,6 +51,11 @@ impl Handshake {
         matches!(self.state, State::Alone)
     }
 
+    /// Whether it shall never have a line.
+    pub(super) fn is_shut(&self) -> bool {
+        matches!(self.state, State::Shut)
+    }
+
     /// The same, but not trusted with a line.
     pub(super) fn unconfirmed(self) -> Self {
         match self.state {

@@ -122,8 +122,9 @@ pub struct Switch {
     contacts: Reflection,
     /// Answers to those who have no line.
     see_answers: Rates,
-    /// Copies for those who tap: by sender, and of our own.
+    /// Copies for those who tap: by senders with a line, by all others, and of our own.
     copies: Rates,
+    strangers_copies: Rates,
     own_copies: Rate,
     seeding: Seeding,
     next_sweep: Duration,
@@ -162,6 +163,12 @@ impl Switch {
                 bounds::SEE_ANSWERS_PER_SECOND,
             ),
             copies: Rates::new(now, bounds::COPIES_BURST, bounds::COPIES_EACH, bounds::COPIES_PER_SECOND),
+            strangers_copies: Rates::new(
+                now,
+                bounds::COPIES_BURST,
+                bounds::COPIES_EACH,
+                bounds::COPIES_PER_SECOND,
+            ),
             own_copies: Rate::new(now, bounds::COPIES_PER_SECOND),
             seeding: Seeding::new(now, &config),
             next_sweep: now,

@@ -11,7 +11,10 @@ use std::{
 use teale_wire::telehash::{Ipp, Telex};
 
 use super::{
-    bounds::{LINE_GUESSES_PER_SECOND, LINE_IDLE, LINES, LINES_LOOKED_AT, STRANGERS, WRONG_LINES},
+    bounds::{
+        LINE_GUESSES_PER_SECOND, LINE_IDLE, LINES, LINES_LOOKED_AT, STRANGER_BYTES, STRANGER_IDLE, STRANGERS,
+        WRONG_LINES, WRONG_LINES_WITH_RING,
+    },
     line::{self, Handshake},
     rings::Rings,
     window::Window,
@@ -35,8 +38,10 @@ pub(super) struct Peer {
     pub(super) says: Option<Ipp>,
     /// When it hears from us next, if it is kept.
     pub(super) next_ping: Duration,
-    /// Wrong lines and rings in its name while it had no confirmed line.
-    wrong: u8,
+    /// We have asked it something: of our own will, not because it came to us.
+    pub(super) asked: bool,
+    /// Wrong lines in its name while it had no confirmed line.
+    wrong: u16,
     /// When it last got a telex for the sake of `_br` alone.
     pub(super) acknowledged: Duration,
     /// Which of the records that were ever made this is.
@@ -44,6 +49,13 @@ pub(super) struct Peer {
 }
 
 impl Peer {
+    /// How long it is kept in silence. A stranger that comes back gets the same ring, and what it knows of the bytes between
+    /// us matters only if they are many.
+    fn kept_for(&self) -> Duration {
+        let stranger = !self.handshake.confirmed() && self.window.total() <= STRANGER_BYTES;
+        if stranger { STRANGER_IDLE } else { LINE_IDLE }
+    }
+
     /// Heard within the time of a line, and not behind in what it confirms (the page's first way of dampening).
     pub(super) fn healthy(&self, now: Duration) -> bool {
         now.saturating_sub(self.heard) < LINE_IDLE && self.window.open()
@@ -155,6 +167,7 @@ impl Peers {
                 hinted: false,
                 says: None,
                 next_ping: Duration::MAX,
+                asked: false,
                 wrong: 0,
                 acknowledged: Duration::ZERO,
                 serial: *serial - 1,
@@ -204,7 +217,9 @@ impl Peers {
             return Err(Refused::Flood);
         }
         peer.handshake = after;
-        peer.heard = now;
+        if !after.is_shut() {
+            peer.heard = now;
+        }
         if matches!(taken, Taken::Confirmed { .. }) {
             let serial = peer.serial;
             taken = Taken::Confirmed { instead_of: self.make_room_for_line(spare) };
@@ -224,7 +239,8 @@ impl Peers {
         before: Handshake,
         telex: &Telex,
     ) -> Result<Handshake, Refused> {
-        let guess = before.alone() && telex.line.is_some();
+        let asked = self.peers.get(&ipp).is_some_and(|peer| peer.asked);
+        let guess = before.alone() && telex.line.is_some() && !asked;
         if guess && !self.guesses.has_room(now) {
             return Err(Refused::Line(line::Refused::WrongLine));
         }
@@ -232,15 +248,20 @@ impl Peers {
             if guess {
                 self.guesses.admit(now);
             }
-            if let Some(peer) = self.peers.get_mut(&ipp).filter(|_| !before.confirmed()) {
-                peer.wrong += 1;
-                if peer.wrong >= WRONG_LINES {
-                    peer.wrong = 0;
-                    peer.handshake = peer.handshake.shut();
-                }
+            if refused == line::Refused::WrongLine && !before.confirmed() {
+                self.wrong_line(ipp);
             }
             Refused::Line(refused)
         })
+    }
+
+    fn wrong_line(&mut self, ipp: Ipp) {
+        let Some(peer) = self.peers.get_mut(&ipp) else { return };
+        peer.wrong = peer.wrong.saturating_add(1);
+        let most = if peer.handshake.alone() { WRONG_LINES } else { WRONG_LINES_WITH_RING };
+        if peer.wrong >= most {
+            peer.handshake = peer.handshake.shut();
+        }
     }
 
     /// Whether a peer may have a line; if so [`Self::make_room_for_line`] finds it a place.
@@ -281,7 +302,7 @@ impl Peers {
 
     /// Forgets those not heard for too long; tells who had a line.
     pub(super) fn expire(&mut self, now: Duration) -> Vec<Ipp> {
-        let over = |peer: &Peer| now.saturating_sub(peer.heard) >= LINE_IDLE;
+        let over = |peer: &Peer| now.saturating_sub(peer.heard) >= peer.kept_for();
         let gone: Vec<Ipp> = self.iter().filter(|(_, peer)| over(peer)).map(|(ipp, _)| ipp).collect();
         let mut lost = Vec::new();
         for ipp in gone {

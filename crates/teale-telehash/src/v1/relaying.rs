@@ -28,42 +28,51 @@ impl Switch {
             self.counters.duplicates += 1;
             return;
         }
-        self.duplicates.insert(now, key);
-        if pops {
-            let asker = if proven { Asker::Proven(from) } else { Asker::Unproven };
-            self.pop(now, asker, telex.pop());
-        }
-        self.relay_to(now, from, tappers, telex);
+        let asker = if proven { Asker::Proven(from) } else { Asker::Unproven };
+        let popped = pops && self.pop(now, asker, telex.pop());
+        let relayed = self.relay_to(now, (from, proven), tappers, telex);
         if wanted {
             let (end, signals, hop) = (telex.end(), telex.signals.clone(), telex.hop);
             self.event(Event::Signal { from, end, signals, hop });
         }
+        // What was refused has not been processed: it may come again from somebody else.
+        if popped || relayed || wanted {
+            self.duplicates.insert(now, key);
+        }
     }
 
-    /// To those who tap, if they are not too many.
-    fn relay_to(&mut self, now: Duration, from: Ipp, mut tappers: Vec<Ipp>, telex: &Telex) {
+    /// To those who tap and take it, if they are not too many; whether anybody got it.
+    fn relay_to(
+        &mut self,
+        now: Duration,
+        (from, proven): (Ipp, bool),
+        mut tappers: Vec<Ipp>,
+        telex: &Telex,
+    ) -> bool {
+        let wanted = tappers.len();
+        tappers.retain(|tapper| self.peers.get(*tapper).is_some_and(|peer| peer.window.open()));
         if tappers.len() > bounds::COPIES {
-            self.counters.relays_dropped += (tappers.len() - bounds::COPIES) as u64;
             tappers = tappers.into_iter().sample(&mut self.rng, bounds::COPIES);
         }
-        let ours = Some(from) == self.own();
+        let mut relayed = 0;
         for tapper in tappers {
-            let admitted =
-                if ours { self.own_copies.admit(now) } else { self.copies.admit(now, Party::of(from)) };
-            if admitted {
-                self.relay(now, tapper, telex);
-            } else {
-                self.counters.relays_dropped += 1;
-            }
+            let admitted = match (Some(from) == self.own(), proven) {
+                (true, _) => self.own_copies.admit(now),
+                (false, true) => self.copies.admit(now, Party::of(from)),
+                (false, false) => self.strangers_copies.admit(now, Party::of(from)),
+            };
+            relayed += usize::from(admitted && self.relay(now, tapper, telex));
         }
+        self.counters.relays_dropped += (wanted - relayed) as u64;
+        relayed > 0
     }
 
     /// The signals only, one hop on. The sender may be the tapper: that is how a tap can be tested.
-    fn relay(&mut self, now: Duration, tapper: Ipp, telex: &Telex) {
+    fn relay(&mut self, now: Duration, tapper: Ipp, telex: &Telex) -> bool {
         let copy = Telex { signals: telex.signals.clone(), hop: telex.hop + 1, ..Telex::default() };
-        if self.send(now, tapper, copy).is_ok() {
-            self.counters.relayed += 1;
-        }
+        let sent = self.send(now, tapper, copy).is_ok();
+        self.counters.relayed += u64::from(sent);
+        sent
     }
 
     /// Whether it is aimed at our own end and names somebody to send to.
@@ -74,17 +83,15 @@ impl Switch {
     }
 
     /// Opens our side's NAT for somebody: one small telex. Anybody can ask for it, so it is rare and goes to hosts only.
-    fn pop(&mut self, now: Duration, asker: Asker, target: Option<Ipp>) {
+    fn pop(&mut self, now: Duration, asker: Asker, target: Option<Ipp>) -> bool {
         let own = self.own();
         let admitted = target
             .filter(|target| plausible(*target, own))
             .filter(|target| self.pops.admit(now, asker, *target, own).is_ok());
-        match admitted {
-            Some(target) if self.send(now, target, Telex::default()).is_ok() => {
-                self.counters.pops_answered += 1;
-            }
-            _ => self.counters.pops_refused += 1,
-        }
+        let sent = admitted.is_some_and(|target| self.send(now, target, Telex::default()).is_ok());
+        let counter = if sent { &mut self.counters.pops_answered } else { &mut self.counters.pops_refused };
+        *counter += 1;
+        sent
     }
 }
 

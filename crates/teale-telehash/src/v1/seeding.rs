@@ -112,7 +112,7 @@ impl Switch {
         let ours = self.peers.get(from).map(|peer| peer.handshake.ring());
         let end = telex.end() == Some(end_of_switch(from).far());
         // An announcer has no ring to be known by, and nobody joins over it.
-        let ring = self.config.level != Level::Announcer && telex.ring == ours;
+        let ring = self.config.level != Level::Announcer && ours.is_some() && telex.ring == ours;
         self.seeding.contacted.contains(&from) && telex.to == Some(from) && end && ring
     }
 

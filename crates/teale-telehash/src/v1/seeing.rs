@@ -27,6 +27,8 @@ impl Switch {
         // An answer is longer than the question, and only a line shows that somebody there has asked.
         if !proven && !self.see_answers.admit(now, Party::of(from)) {
             self.counters.dials_unanswered += 1;
+            // Not longer than the question; but whoever is there has our ring now, and asks again on a line.
+            _ = self.send(now, from, Telex::default());
             return;
         }
         let see = self.nearer(now, from, end);

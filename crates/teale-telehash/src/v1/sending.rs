@@ -46,6 +46,9 @@ impl Switch {
     pub(super) fn ask(&mut self, now: Duration, to: Ipp, end: End, purpose: For) -> bool {
         let asked = self.send(now, to, asking(end)).is_ok();
         if asked {
+            if let Some(peer) = self.peers.get_mut(to) {
+                peer.asked = true;
+            }
             self.asks.insert(now, to, end, purpose);
         }
         asked

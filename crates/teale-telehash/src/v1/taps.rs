@@ -9,7 +9,7 @@ use super::bounds::{TAPPERS, TAPPERS_OF_ANY};
 /// The taps of all peers.
 #[derive(Debug, Default)]
 pub(super) struct Taps {
-    rules: BTreeMap<Ipp, Vec<TapRule>>,
+    rules: BTreeMap<Ipp, Box<[TapRule]>>,
     /// Who has to be looked at for signals with this `+end`, and for any. Nearly every rule names an end, and a switch
     /// holds one for each of its peers: without this, each telex would be compared with all of them.
     by_end: BTreeMap<Option<End>, Vec<Ipp>>,
@@ -18,7 +18,7 @@ pub(super) struct Taps {
 impl Taps {
     /// Replaces a peer's tap; an empty one ends it. False if there are too many tappers already.
     pub(super) fn set(&mut self, peer: Ipp, rules: Vec<TapRule>) -> bool {
-        if self.rules.get(&peer).is_some_and(|before| *before == rules) {
+        if self.rules.get(&peer).is_some_and(|before| **before == *rules) {
             return true;
         }
         if !self.has_room(peer, &rules) {
@@ -27,9 +27,12 @@ impl Taps {
         self.remove(peer);
         if !rules.is_empty() {
             for end in rules.iter().map(end_of_rule).collect::<BTreeSet<_>>() {
-                self.by_end.entry(end).or_default().push(peer);
+                // Most ends have one tapper: a place for each and no more.
+                let peers = self.by_end.entry(end).or_default();
+                peers.reserve_exact(usize::from(peers.is_empty()));
+                peers.push(peer);
             }
-            self.rules.insert(peer, rules);
+            self.rules.insert(peer, rules.into());
         }
         true
     }

@@ -26,6 +26,11 @@ impl Window {
         self.sent.saturating_sub(self.heard)
     }
 
+    /// Bytes both ways.
+    pub(super) fn total(&self) -> u64 {
+        self.sent.saturating_add(self.received)
+    }
+
     /// Bytes received that our last `_br` did not tell of.
     pub(super) fn untold(&self) -> u64 {
         self.received.saturating_sub(self.told)

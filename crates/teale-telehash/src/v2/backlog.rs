@@ -61,7 +61,12 @@ impl Backlog {
 
     /// The same for a packet somebody else sent.
     pub(super) fn push_relayed(&mut self, packet: Packet) -> bool {
-        self.packets.len() < bounds::WAITING_RELAYED && self.push(packet)
+        self.has_room_for_relayed() && self.push(packet)
+    }
+
+    /// Whether it would take one.
+    pub(super) fn has_room_for_relayed(&self) -> bool {
+        self.packets.len() < bounds::WAITING_RELAYED
     }
 
     /// Takes a body. How many there are at once is bounded by those who count threads.

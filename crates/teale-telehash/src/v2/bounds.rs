@@ -51,24 +51,28 @@ pub const ACK_PACKETS: u32 = 30;
 /// The same for packets that came twice (33).
 pub const ACK_DUPLICATES: u32 = 5;
 
-/// Sessions at once. Beyond it a stranger's `start` is not answered, and an own one fails.
+/// Sessions at once, those not counted whose peer has not shown that it got our answer. Beyond it an own one fails.
 pub const SESSIONS: usize = 512;
 /// Of these, so many are kept for those we open.
 pub const SESSIONS_OURS: usize = 128;
 /// Sessions at once with one IP:PORT.
 pub const SESSIONS_PER_PEER: usize = 8;
-/// Sessions at once that one IP address began.
+/// Sessions at once with one IP address, where it begins them or names itself to be met.
 pub const SESSIONS_PER_HOST: usize = 32;
 /// When all are taken, an IP address with more than so many loses one to a newcomer.
 pub const SESSIONS_FAIR: usize = 4;
-/// Sessions whose peer has not shown that it got our answer.
+/// Sessions whose peer has not shown that it got our answer; one more, and the oldest of them goes.
 pub const HALF_OPEN: usize = 128;
+/// Of these, so many in the name of one IP address.
+pub const HALF_OPEN_PER_HOST: usize = 16;
+/// What is still to be said in a session that is being opened: tids and binds of searches that it answers as well.
+pub const UNSAID: usize = 8;
 /// Answers to `start`s at one IP address at once (ours: one in ten seconds would refuse the retries of §6) …
 pub const START_ANSWERS: u32 = 16;
 /// … and then so many per second.
 pub const START_ANSWERS_EACH: u32 = 2;
 /// Answers to `start`s per second, to all targets together.
-pub const START_ANSWERS_PER_SECOND: u32 = 100;
+pub const START_ANSWERS_PER_SECOND: u32 = 400;
 /// `see` answers outside sessions at one IP address at once …
 pub const SEE_ANSWERS: u32 = 32;
 /// … and then so many per second.
@@ -91,8 +95,8 @@ pub const RECVS_PER_SESSION: usize = 1000;
 pub const RECVS: usize = 50_000;
 /// Sessions one `send` is relayed to, the first ones that asked.
 pub const RELAY_FANOUT: usize = 64;
-/// Packets relayed per second, all together.
-pub const RELAYS_PER_SECOND: u32 = 2000;
+/// Packets relayed per second: so many of senders in sessions, and so many of all others.
+pub const RELAYS_PER_SECOND: u32 = 1000;
 /// Of these, so many of one IP address at once …
 pub const RELAYS_BURST: u32 = 512;
 /// … and so many per second.

@@ -6,10 +6,11 @@ use serde_json::value::RawValue;
 use teale_wire::telehash::{Ipp, Packet};
 
 use super::{
-    Switch,
+    Switch, bounds,
     channel::Channel,
     ports::{CloseReason, Event, RequestFailure, SessionId},
-    session::{Offer, Phase, Session},
+    session::{Offer, Session},
+    sessions::Sessions,
     starts,
 };
 use crate::{
@@ -39,12 +40,23 @@ impl Switch {
         tid: Option<String>,
         bind: Option<Box<RawValue>>,
     ) -> SessionId {
-        let via = via.and_then(|via| self.sessions.get(via)).map(|session| session.peer);
-        let asker = via.map_or(Asker::Unproven, Asker::Proven);
+        let via_peer = via.and_then(|via| self.sessions.get(via)).map(|session| session.peer);
+        let asker = via_peer.map_or(Asker::Unproven, Asker::Proven);
         let known = self.sessions.open_with(source).is_some();
-        let id = if known || self.accepts.admit(now, asker, source, self.own).is_ok() {
+        let id = if let Some(id) = self.opening_to(source) {
+            // Somebody may have named the source before it said anything itself.
+            if let Some(session) = self.sessions.get_mut(id) {
+                session.say_later(Offer { tid, bind });
+            }
+            if let Some(via) = via {
+                self.another_way(source, via);
+            }
+            id
+        } else if self.sessions.has_share(source, false)
+            && (known || self.accepts.admit(now, asker, source, self.own).is_ok())
+        {
             let others = self.listens.told_by(source, tid.as_deref());
-            let id = self.begin(now, source, via, tid, bind, false);
+            let id = self.begin(now, source, via_peer, tid, bind, false);
             for other in others {
                 self.another_way(source, other);
             }
@@ -58,13 +70,15 @@ impl Switch {
         id
     }
 
+    fn opening_to(&self, peer: Ipp) -> Option<SessionId> {
+        self.sessions.with(peer).find(|(_, session)| session.is_opening()).map(|(id, _)| id)
+    }
+
     /// A session is being opened to a source of which this session's peer told as well: it, too, can make the source open its
     /// NAT. The first one that told may have done so for somebody else a moment ago, or the packet may be lost.
     pub(super) fn another_way(&mut self, source: Ipp, via: SessionId) {
-        let opening =
-            self.sessions.with(source).any(|(_, session)| matches!(session.phase, Phase::Opening(_)));
         let elsewhere = self.sessions.get(via).is_some_and(|session| session.peer != source);
-        if opening && elsewhere {
+        if elsewhere && self.opening_to(source).is_some() {
             self.queue(via, Packet { pop: Some(source), ..Packet::default() });
         }
     }
@@ -117,21 +131,19 @@ impl Switch {
             self.counters.wrong_starts += 1;
             return;
         }
-        if !self.start_answers.admit(now, Party::of(from)) {
-            self.counters.refused_starts += 1;
-            return;
-        }
         let known = self.sessions.with(from).find_map(|(_, session)| {
             session.channel().filter(|channel| channel.peer_start() == theirs)?.reply().cloned()
         });
         if let Some(reply) = known {
-            self.send(from, reply);
+            if self.start_replies.admit(now, Party::of(from)) {
+                self.send(from, reply);
+            } else {
+                self.counters.refused_starts += 1;
+            }
             return;
         }
         let offer = Offer { tid: packet.tid.clone(), bind: packet.bind.clone() };
-        let crossing =
-            self.sessions.with(from).find(|(_, session)| matches!(session.phase, Phase::Opening(_)));
-        let id = match crossing.map(|(id, _)| id) {
+        let id = match self.opening_to(from) {
             Some(id) => self.cross(now, id, theirs, offer),
             None => self.admit(now, from, theirs, offer),
         };
@@ -149,18 +161,13 @@ impl Switch {
     }
 
     fn admit(&mut self, now: Duration, from: Ipp, theirs: &str, offer: Offer) -> Option<SessionId> {
-        if let Some(oldest) = self.sessions.half_open_in_excess() {
-            self.end(now, oldest, CloseReason::Full);
-        }
-        if self.sessions.has_share(from, false)
-            && !self.sessions.has_room(from, false)
-            && let Some(spare) = self.spare_session()
-        {
-            self.end(now, spare, CloseReason::Full);
-        }
-        if !self.sessions.has_room(from, false) {
+        let party = Party::of(from);
+        if !self.sessions.has_share(from, false) || !self.start_answers.admit(now, party) {
             self.counters.refused_starts += 1;
             return None;
+        }
+        if let Some(oldest) = self.sessions.half_open_in_excess(party) {
+            self.end(now, oldest, CloseReason::Full);
         }
         let ours = starts::fresh_start(&mut self.rng);
         let sids = starts::sids(theirs, &ours);
@@ -217,9 +224,25 @@ impl Switch {
 
     /// A packet of a session came: if it is the first one, the session is open now.
     pub(super) fn confirmed(&mut self, now: Duration, id: SessionId) {
+        if self.sessions.get(id).is_some_and(Session::is_half_open) && !self.make_room(now) {
+            self.counters.refused_starts += 1;
+            self.end(now, id, CloseReason::Full);
+            return;
+        }
         if let Some(offer) = self.sessions.get_mut(id).and_then(Session::confirm) {
             self.opened(now, id, offer);
         }
+    }
+
+    /// Makes room for one more session that a peer began, whose address is proven now.
+    fn make_room(&mut self, now: Duration) -> bool {
+        let full = |sessions: &Sessions| sessions.established() >= bounds::SESSIONS - bounds::SESSIONS_OURS;
+        if full(&self.sessions)
+            && let Some(spare) = self.spare_session()
+        {
+            self.end(now, spare, CloseReason::Full);
+        }
+        !full(&self.sessions)
     }
 
     fn opened(&mut self, now: Duration, id: SessionId, offer: Offer) {

@@ -101,8 +101,11 @@ pub struct Switch {
     /// Sessions opened because a `send` named somebody.
     accepts: Reflection,
     start_answers: Rates,
+    start_replies: Rates,
     see_answers: Rates,
+    /// Copies for those who listen: of senders in sessions, and of all others.
     relays: Rates,
+    strangers_relays: Rates,
     relayed: memo::Memo,
     heard_rate: Rate,
     walks: walks::Walks,
@@ -134,6 +137,12 @@ impl Switch {
                 bounds::START_ANSWERS_EACH,
                 bounds::START_ANSWERS_PER_SECOND,
             ),
+            start_replies: Rates::new(
+                now,
+                bounds::START_ANSWERS,
+                bounds::START_ANSWERS_EACH,
+                bounds::START_ANSWERS_PER_SECOND,
+            ),
             see_answers: Rates::new(
                 now,
                 bounds::SEE_ANSWERS,
@@ -141,6 +150,12 @@ impl Switch {
                 bounds::SEE_ANSWERS_PER_SECOND,
             ),
             relays: Rates::new(now, bounds::RELAYS_BURST, bounds::RELAYS_EACH, bounds::RELAYS_PER_SECOND),
+            strangers_relays: Rates::new(
+                now,
+                bounds::RELAYS_BURST,
+                bounds::RELAYS_EACH,
+                bounds::RELAYS_PER_SECOND,
+            ),
             relayed: memo::Memo::default(),
             heard_rate: Rate::new(now, bounds::HEARD_PER_SECOND),
             walks: walks::Walks::default(),

@@ -96,8 +96,8 @@ impl Switch {
         self.work(now);
     }
 
-    /// Takes the own address from what open sessions' peers say: the first one, and another only if enough of them agree and
-    /// fewer say what was believed before.
+    /// Takes the own address from what open sessions' peers say, if enough of them agree and fewer say what was believed
+    /// before.
     pub(super) fn learn_own(&mut self, now: Duration) {
         if self.config.own.is_some() {
             return;
@@ -114,8 +114,7 @@ impl Switch {
         let best = claims.keys().copied().max_by_key(|ipp| votes(*ipp));
         let before = self.own;
         self.own = match (before, best) {
-            (None, best) => best,
-            (Some(own), Some(best)) if votes(best) >= bounds::OWN_AGREED && votes(best) > votes(own) => {
+            (own, Some(best)) if votes(best) >= bounds::OWN_AGREED && votes(best) > own.map_or(0, &votes) => {
                 Some(best)
             }
             (own, _) => own,

@@ -43,16 +43,12 @@ impl Switch {
         target: Ipp,
         source: Option<Ipp>,
     ) {
-        let Some(own) = self.own else {
-            self.counters.pops_refused += 1;
-            return;
-        };
-        if target == own {
+        if let Some(own) = self.own.filter(|own| *own == target) {
             self.pop_back(now, own, asker, source);
             return;
         }
         let heard = target != from && self.heard_lately(now, target);
-        if !heard || self.reflection.admit(now, asker, target, Some(own)).is_err() {
+        if !heard || self.reflection.admit(now, asker, target, self.own).is_err() {
             self.counters.pops_refused += 1;
             return;
         }

@@ -27,7 +27,7 @@ impl Switch {
         self.heard(now, end, from, None, packet);
         // In a session nothing is acted on twice; outside, the sender may have asked again for want of an answer.
         if session.is_some() || self.relayed.is_news(now, from, end, packet.tid.as_deref()) {
-            self.relay(now, from, end, packet.tid.clone(), packet.bind.clone(), packet);
+            self.relay(now, (from, session.is_some()), end, packet.tid.clone(), packet.bind.clone(), packet);
         }
         self.tell_closer(now, from, session, end, packet.tid.clone());
     }
@@ -36,7 +36,7 @@ impl Switch {
     pub(super) fn relay(
         &mut self,
         now: Duration,
-        source: Ipp,
+        (source, proven): (Ipp, bool),
         end: End,
         tid: Option<String>,
         bind: Option<Box<RawValue>>,
@@ -53,8 +53,11 @@ impl Switch {
             };
             // What relaying adds, and the session's own keys, must fit beside it.
             let fits = copy.room().is_ok_and(|room| room >= bounds::SESSION_KEYS);
+            let room = |session: &super::session::Session| session.backlog.has_room_for_relayed();
+            let relays = if proven { &mut self.relays } else { &mut self.strangers_relays };
             let taken = fits
-                && self.relays.admit(now, Party::of(source))
+                && self.sessions.get(id).is_some_and(room)
+                && relays.admit(now, Party::of(source))
                 && self.sessions.get_mut(id).is_some_and(|session| session.backlog.push_relayed(copy));
             if taken {
                 self.counters.relayed += 1;

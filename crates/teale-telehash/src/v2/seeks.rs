@@ -16,6 +16,7 @@ use super::{
 #[derive(Debug)]
 struct Seek {
     tid: String,
+    began: Duration,
     /// When it fails; `None` once it has ended.
     until: Option<Duration>,
     /// When its tid is forgotten.
@@ -81,10 +82,10 @@ impl Switch {
         let until = Some(now + bounds::WALK_WITHIN + bounds::SEEK_WAITS);
         let known_until = now + bounds::SEEK_KNOWN;
         self.seeks.by_tid.insert(tid.clone(), id);
-        self.seeks.all.insert(id, Seek { tid: tid.clone(), until, known_until });
+        self.seeks.all.insert(id, Seek { tid: tid.clone(), began: now, until, known_until });
         if let Some(own) = self.own {
             // Whoever listens here is asked without a walk.
-            self.relay(now, own, end, Some(tid.clone()), bind.clone(), &packet);
+            self.relay(now, (own, true), end, Some(tid.clone()), bind.clone(), &packet);
         }
         self.walk(now, Purpose::Seek(id), Question { end, tid, bind, body });
         self.work(now);
@@ -100,9 +101,12 @@ impl Switch {
         }
     }
 
-    /// A packet of a session has a tid, and asks for nothing: it may be that of a search.
+    /// A packet of a session has a tid, and asks for nothing: it may be that of a search, if the session is newer than that.
     pub(super) fn came_back(&mut self, session: SessionId, tid: Option<&str>) {
-        if let Some(id) = tid.and_then(|tid| self.seeks.with_tid(tid)) {
+        let Some(id) = tid.and_then(|tid| self.seeks.with_tid(tid)) else { return };
+        let began = self.seeks.all.get(&id).map(|seek| seek.began);
+        let met = self.sessions.get(session).map(|session| session.met);
+        if began < met {
             self.found(id, session);
         }
     }

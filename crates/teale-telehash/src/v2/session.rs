@@ -44,8 +44,6 @@ pub(super) enum Standing {
     /// We answered its `start`; it has not shown that it got the answer.
     Answered {
         offer: Offer,
-        /// What our own `start` said, where it crossed the peer's: if it was lost, our answer does not say it.
-        ours: Offer,
         since: Duration,
         /// How often the answer went again unasked: only where we wanted the session too.
         again: usize,
@@ -74,6 +72,10 @@ pub(super) struct Session {
     /// Our own address as the peer sees it.
     pub(super) claimed: Option<Ipp>,
     pub(super) behind_nat: bool,
+    /// What our `start` did not say, or said where it may not have been heard.
+    unsaid: Vec<Offer>,
+    /// When it began.
+    pub(super) met: Duration,
     pub(super) heard: Duration,
     pub(super) spoke: Duration,
 }
@@ -87,7 +89,7 @@ impl Session {
 
     /// A session the peer began.
     pub(super) fn answered(now: Duration, peer: Ipp, channel: Channel, offer: Offer) -> Self {
-        let standing = Standing::Answered { offer, ours: Offer::default(), since: now, again: 0 };
+        let standing = Standing::Answered { offer, since: now, again: 0 };
         Self::new(now, peer, false, Phase::Met(Box::new(channel), standing))
     }
 
@@ -110,6 +112,8 @@ impl Session {
             listens: BTreeSet::new(),
             claimed: None,
             behind_nat: false,
+            unsaid: Vec::new(),
+            met: now,
             heard: now,
             spoke: now,
         }
@@ -117,6 +121,15 @@ impl Session {
 
     pub(super) fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Met(_, Standing::Open))
+    }
+
+    /// A stranger began it, in its own name or another's, and has not shown that it got our answer.
+    pub(super) fn is_half_open(&self) -> bool {
+        !self.ours && matches!(self.phase, Phase::Met(_, Standing::Answered { .. }))
+    }
+
+    pub(super) fn is_opening(&self) -> bool {
+        matches!(self.phase, Phase::Opening(_))
     }
 
     pub(super) fn channel(&self) -> Option<&Channel> {
@@ -158,6 +171,7 @@ impl Session {
         }
         let channel = Channel::new(ours, theirs.to_owned(), sids);
         self.phase = Phase::Met(Box::new(channel), Standing::Open);
+        self.say_now();
         Some((sids, before))
     }
 
@@ -166,21 +180,37 @@ impl Session {
         let Phase::Opening(opening) = &mut self.phase else { return None };
         let sids = starts::sids(theirs, &opening.start);
         let channel = Channel::new(std::mem::take(&mut opening.start), theirs.to_owned(), sids);
+        // Ours may have been lost, and our answer has the peer's tid.
         let ours = std::mem::take(&mut opening.offer);
-        let standing = Standing::Answered { offer, ours, since: now, again: 0 };
+        let standing = Standing::Answered { offer, since: now, again: 0 };
         self.phase = Phase::Met(Box::new(channel), standing);
+        self.say_later(ours);
         Some(sids)
     }
 
-    /// A packet of the session came: the peer has our answer. Returns what its `start` brought, the first time. What our own
-    /// start would have said, had it not been crossed, is said now.
+    /// Something that our `start` should have said is said once the session is open.
+    pub(super) fn say_later(&mut self, offer: Offer) {
+        let says = offer.tid.is_some() || offer.bind.is_some();
+        if says
+            && self.unsaid.len() < bounds::UNSAID
+            && self.unsaid.iter().all(|other| other.tid != offer.tid)
+        {
+            self.unsaid.push(offer);
+        }
+    }
+
+    fn say_now(&mut self) {
+        for Offer { tid, bind } in std::mem::take(&mut self.unsaid) {
+            self.backlog.push(Packet { tid, bind, ..Packet::default() });
+        }
+    }
+
+    /// A packet of the session came: the peer has our answer. Returns what its `start` brought, the first time.
     pub(super) fn confirm(&mut self) -> Option<Offer> {
         let Phase::Met(_, standing) = &mut self.phase else { return None };
         match std::mem::replace(standing, Standing::Open) {
-            Standing::Answered { offer, ours, .. } => {
-                if ours.tid.is_some() || ours.bind.is_some() {
-                    self.backlog.push(Packet { tid: ours.tid, bind: ours.bind, ..Packet::default() });
-                }
+            Standing::Answered { offer, .. } => {
+                self.say_now();
                 Some(offer)
             }
             Standing::Open => None,

@@ -7,11 +7,7 @@ use std::{
 
 use teale_wire::telehash::{End, Ipp, Sid};
 
-use super::{
-    bounds,
-    ports::SessionId,
-    session::{Phase, Session, Standing},
-};
+use super::{bounds, ports::SessionId, session::Session};
 use crate::{buckets::BUCKET, scope::Party};
 
 /// Peers at one IP address that are told of in one `see`, or kept for one distance.
@@ -73,13 +69,19 @@ impl Sessions {
     /// Whether a session with this peer still finds room.
     pub(super) fn has_room(&self, peer: Ipp, ours: bool) -> bool {
         let limit = if ours { bounds::SESSIONS } else { bounds::SESSIONS - bounds::SESSIONS_OURS };
-        self.all.len() < limit && self.has_share(peer, ours)
+        self.established() < limit && self.has_share(peer, ours)
     }
 
-    /// Whether a peer, and everybody at its address, has not too many already.
+    /// How many there are beside those that a stranger began and may have begun in another's name.
+    pub(super) fn established(&self) -> usize {
+        self.all.values().filter(|session| !session.is_half_open()).count()
+    }
+
+    /// Whether a peer, and everybody at its address, has not too many already. What strangers began in their names does not
+    /// count.
     pub(super) fn has_share(&self, peer: Ipp, ours: bool) -> bool {
-        let with_peer = self.by_peer.get(&peer).map_or(0, BTreeSet::len);
-        let with_host = self.by_host.get(&Party::of(peer)).map_or(0, BTreeSet::len);
+        let with_peer = self.with(peer).filter(|(_, session)| !session.is_half_open()).count();
+        let with_host = self.at(Party::of(peer)).filter(|(_, session)| !session.is_half_open()).count();
         with_peer < bounds::SESSIONS_PER_PEER && (ours || with_host < bounds::SESSIONS_PER_HOST)
     }
 
@@ -89,22 +91,30 @@ impl Sessions {
         ids.filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
-    /// Of those that the address with the most of them began, the one heard longest ago; if it has more than its share.
+    /// Of those that the address with the most of them began, the one heard longest ago that we do not need ourselves; if it
+    /// has more than its share.
     pub(super) fn of_the_greediest(&self) -> Option<SessionId> {
-        let (party, _) = self.by_host.iter().max_by_key(|(_, ids)| ids.len())?;
-        let theirs: Vec<_> = self.at(*party).filter(|(_, session)| !session.ours).collect();
-        let oldest = theirs.iter().min_by_key(|(_, session)| session.heard)?;
-        (theirs.len() > bounds::SESSIONS_FAIR).then_some(oldest.0)
+        let theirs = |session: &Session| !session.ours && session.is_open() && session.listens.is_empty();
+        let mut counts = BTreeMap::<Party, usize>::new();
+        for session in self.all.values().filter(|session| theirs(session)) {
+            *counts.entry(Party::of(session.peer)).or_default() += 1;
+        }
+        let greediest = counts.into_iter().max_by_key(|(_, count)| *count);
+        let (party, _) = greediest.filter(|(_, count)| *count > bounds::SESSIONS_FAIR)?;
+        let sessions = self.at(party).filter(|(_, session)| theirs(session));
+        sessions.min_by_key(|(_, session)| session.heard).map(|(id, _)| id)
     }
 
-    /// The one that has waited longest for its peer's next packet, if there are too many of them.
-    pub(super) fn half_open_in_excess(&self) -> Option<SessionId> {
-        let half_open = self.all.iter().filter_map(|(id, session)| match session.phase {
-            Phase::Met(_, Standing::Answered { since, .. }) => Some((since, *id)),
-            _ => None,
-        });
-        let half_open: Vec<_> = half_open.collect();
-        (half_open.len() >= bounds::HALF_OPEN).then(|| half_open.into_iter().min())?.map(|(_, id)| id)
+    /// Of those that strangers began, the one that has waited longest for its peer's next packet, if there are too many at
+    /// this address, or in all.
+    pub(super) fn half_open_in_excess(&self, party: Party) -> Option<SessionId> {
+        let oldest = |of: &mut dyn Iterator<Item = (SessionId, &Session)>, most: usize| {
+            let half_open: Vec<_> = of.filter(|(_, session)| session.is_half_open()).collect();
+            let oldest = half_open.iter().min_by_key(|(id, session)| (session.met, *id));
+            oldest.map(|(id, _)| *id).filter(|_| half_open.len() >= most)
+        };
+        oldest(&mut self.at(party), bounds::HALF_OPEN_PER_HOST)
+            .or_else(|| oldest(&mut self.iter(), bounds::HALF_OPEN))
     }
 
     /// One that nobody needs, if there is one: the peer began it, asks and listens to nothing, and at its distance from us

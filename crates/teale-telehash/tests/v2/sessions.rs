@@ -154,9 +154,11 @@ fn s15_a_tid_that_comes_after_a_crossing_ends_the_search() {
     let tid = bob.take(&mut node)[0].keys["tid"].clone();
     bob.say(&mut node, json!({"see": [CAROL], "tid": tid}));
     assert!(node.take_events().is_empty(), "an answer to the question is not the one who is meant");
+    node.pass(secs(0.1));
     let mut carol = Friend::open(&mut node, CAROL);
     carol.say(&mut node, json!({"tid": "another's"}));
-    assert!(node.take_events().is_empty());
+    bob.say(&mut node, json!({"tid": tid}));
+    assert!(node.take_events().is_empty(), "Bob was there before the search");
     carol.say(&mut node, json!({"tid": tid, "bind": {"c": 1}}));
     let session = node.session(CAROL);
     let events = node.take_events();
