@@ -2,8 +2,11 @@
 
 mod world;
 
-use teale_cluster::{Input, LinkId, LoadState, ModelInfo, bounds};
-use teale_wire::chat::{ChatRequest, StreamOptions};
+use teale_cluster::{AskError, Input, LinkId, LoadState, ModelInfo, bounds};
+use teale_wire::{
+    ErrorCode,
+    chat::{ChatRequest, StreamOptions},
+};
 use world::{MODEL, World, ms, node, ready, request, secs, whole};
 
 fn ask_text(id: &str, script: &str, more: &str) -> String {
@@ -76,6 +79,35 @@ fn one_peer_s_flood_does_not_keep_another_waiting() {
     world.run_for(secs(1));
     let order = &world.nodes[me].started;
     assert!(order[..3].contains(&"3 other".to_owned()), "{order:?}");
+}
+
+#[test]
+fn a_guest_gets_the_own_models_in_its_turn_and_nobody_elses() {
+    let mut world = World::new();
+    let (relay_only, me) = (world.consumer(), world.add(1, |config| config.queue_limit = 4));
+    world.provider(4);
+    world.discover();
+    // The peers have the model, and this node has none.
+    let nothing = world.serve(relay_only, node(50), request("3"));
+    assert_eq!(world.answer(relay_only, nothing).end, Some(Err(AskError::ModelNotFound)));
+    // One guest asks for much; all of it waits here, and another one's request does not wait for all of that.
+    let many: Vec<_> = (0..5).map(|_| world.serve(me, node(50), request("3 many"))).collect();
+    let other = world.serve(me, node(51), request("3 other"));
+    assert!(matches!(
+        world.answer(me, many[4]).end,
+        Some(Err(AskError::Provider { code: ErrorCode::QueueFull, .. }))
+    ));
+    world.run_for(secs(5));
+    assert_eq!(world.answer(me, other).text(), whole(3));
+    assert!(many[..4].iter().all(|ask| world.answer(me, *ask).text() == whole(3)));
+    let order: Vec<&str> = world.nodes[me].started.iter().map(String::as_str).collect();
+    assert_eq!(order, ["3 many", "3 many", "3 other", "3 many", "3 many"]);
+    let served = world.nodes[me].events.iter().filter_map(|event| match event {
+        teale_cluster::ClusterEvent::Served { node, error: None, .. } => Some(*node),
+        _ => None,
+    });
+    assert_eq!(served.filter(|guest| *guest == node(50)).count(), 4);
+    assert_eq!(world.nodes[me].core.status().served, 5);
 }
 
 #[test]

@@ -113,6 +113,36 @@ fn a_running_consumer_asks_the_dht_for_models_it_does_not_know() {
 }
 
 #[test]
+fn a_question_over_the_dhts_own_sessions_is_answered_under_a_seal() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_seed, at) = seed(&dir.path().join("seed"));
+    let data = dir.path().join("provider");
+    let (provider, ready) = provider(&data, &at, &tiny_as_model());
+    is_tapped(&data);
+    let ask = |model: &str, more: &[&str]| {
+        let mut ask = program(&dir.path().join("asker"));
+        ask.args(["dht", "ask", "--json", "--seed", &at, "--model", model]).args(more).arg("hello");
+        finish(&mut ask)
+    };
+    let output = ask("Tiny", &["--max-tokens", "12", "--temperature", "0"]);
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}\n{}", provider.log());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["node"], &answer["usage"]["completion_tokens"]), (&ready["node"], &12.into()));
+    // The same as the node's own API says.
+    let chat = ["chat", "--json", "--max-tokens", "12", "--temperature", "0", "hello"];
+    let chat: Value = serde_json::from_slice(&finish(program(&data).args(chat)).stdout).unwrap();
+    assert_eq!(answer["text"], chat["text"]);
+    let nobody = ask("nobody-has-this", &["--timeout", "3"]);
+    assert!(!nobody.status.success());
+    assert!(String::from_utf8_lossy(&nobody.stderr).contains("no answer within 3 s"));
+    // It was counted as an answer to that node.
+    let status = finish(program(&data).args(["status", "--json"]));
+    let status: Value = serde_json::from_slice(&status.stdout).unwrap();
+    assert_eq!(status["requests"]["served"].as_u64().or(status["served"].as_u64()), Some(1), "{status}");
+}
+
+#[test]
 fn people_can_dial_tap_and_announce() {
     let dir = tempfile::tempdir().unwrap();
     let (_seed, at) = seed(&dir.path().join("seed"));

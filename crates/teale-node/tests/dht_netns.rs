@@ -1,5 +1,5 @@
-//! The DHT across a real NAT, in network namespaces: the seeker is at home behind a router, the provider is out in the
-//! world, and no relay is there. Needs root, `ip` and `nft`; without them it skips aloud.
+//! The DHT across real NATs, in network namespaces: the seeker is at home behind a router, the provider out in the world or
+//! in a cellar behind another one, and no relay is there. Needs root, `ip` and `nft`; without them it skips aloud.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -18,21 +18,27 @@ use common::{Running, finish, tiny_as_model};
 use netns::{World, skipped, until};
 use serde_json::Value;
 
-/// What the router does: one public address for the home, and nothing comes in that was not asked for.
+/// What a router does: one public address for the home, and nothing comes in that was not asked for. What it drops it does not
+/// track: otherwise the first packet from outside would take the port that the home's own packet needs.
 const ROUTER: &str = "
 table ip home {
+    chain inward { type filter hook input priority filter; policy drop;
+        iifname \"home\" accept; ct state established,related accept; }
     chain out { type nat hook postrouting priority srcnat; oifname \"wan\" masquerade; }
     chain through { type filter hook forward priority filter; policy drop;
         iifname \"home\" accept; ct state established,related accept; }
 }
 ";
 
-/// A world (198.51.100.0/24, RFC 5737) with a seed, a provider and a router, and a home behind the router.
+/// A world (198.51.100.0/24, RFC 5737) with a seed, a provider and two routers, and a home and a cellar behind them.
 struct Street(String);
 
+/// Routers, their last byte in the world, and what is behind them in which network.
+const ROUTERS: [(&str, u8, &str, u8); 2] = [("router", 3, "home", 7), ("gate", 4, "cellar", 8)];
+
 impl Street {
-    fn new() -> Option<Self> {
-        let street = Self(format!("ts{}", std::process::id()));
+    fn new(test: &str) -> Option<Self> {
+        let street = Self(format!("ts{}{test}", std::process::id()));
         if let Err(why) = street.build() {
             skipped(&format!("a NAT cannot be made (root, iproute2 and nftables are needed): {why}"));
             return None;
@@ -54,30 +60,33 @@ impl Street {
             let failed = || format!("ip {text}: {}", String::from_utf8_lossy(&output.stderr).trim());
             output.status.success().then_some(()).ok_or_else(failed)
         };
-        for name in ["world", "seed", "provider", "router", "home"] {
+        for name in ["world", "seed", "provider", "router", "home", "gate", "cellar"] {
             run(&format!("netns add @{name}"))?;
             run(&format!("-n @{name} link set lo up"))?;
         }
         run("netns exec @world true")?;
         run("-n @world link add street type bridge")?;
         run("-n @world link set street up")?;
-        for (number, name) in [(1, "seed"), (2, "provider"), (3, "router")] {
+        for (number, name) in [(1, "seed"), (2, "provider"), (3, "router"), (4, "gate")] {
             run(&format!("-n @world link add port{number} type veth peer name wan netns @{name}"))?;
             run(&format!("-n @world link set port{number} master street up"))?;
             run(&format!("-n @{name} addr add 198.51.100.{number}/24 dev wan"))?;
             run(&format!("-n @{name} link set wan up"))?;
         }
-        run("-n @router link add home type veth peer name eth0 netns @home")?;
-        run("-n @router addr add 192.168.7.1/24 dev home")?;
-        run("-n @router link set home up")?;
-        run("-n @home addr add 192.168.7.2/24 dev eth0")?;
-        run("-n @home link set eth0 up")?;
-        run("-n @home route add default via 192.168.7.1")?;
-        self.route()
+        for (router, _, behind, net) in ROUTERS {
+            run(&format!("-n @{router} link add home type veth peer name eth0 netns @{behind}"))?;
+            run(&format!("-n @{router} addr add 192.168.{net}.1/24 dev home"))?;
+            run(&format!("-n @{router} link set home up"))?;
+            run(&format!("-n @{behind} addr add 192.168.{net}.2/24 dev eth0"))?;
+            run(&format!("-n @{behind} link set eth0 up"))?;
+            run(&format!("-n @{behind} route add default via 192.168.{net}.1"))?;
+            self.route(router)?;
+        }
+        Ok(())
     }
 
-    fn route(&self) -> Result<(), String> {
-        let router = self.space("router");
+    fn route(&self, router: &str) -> Result<(), String> {
+        let router = self.space(router);
         let forward = World::command(&router, "sysctl").args(["-q", "-w", "net.ipv4.ip_forward=1"]).output();
         forward.map_err(|error| error.to_string())?;
         let mut nft = World::command(&router, "nft");
@@ -92,36 +101,59 @@ impl Street {
 
 impl Drop for Street {
     fn drop(&mut self) {
-        for name in ["home", "router", "provider", "seed", "world"] {
+        for name in ["home", "router", "cellar", "gate", "provider", "seed", "world"] {
             let _ = Command::new("ip").args(["netns", "del", &self.space(name)]).output();
         }
     }
 }
 
-#[test]
-fn a_seeker_behind_a_nat_finds_a_provider_and_the_hole_is_opened_for_it() {
-    let Some(street) = Street::new() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let dir = |name: &str| folder.path().join(name);
-    let teale = |name: &str| World::teale(&street.space(name), &dir(name));
-    let dht = ["--no-lan", "--dht", "--dht-seed", "198.51.100.1:42424", "--json"];
-
+/// A seed in the world and a provider somewhere, which can be found.
+fn begin(street: &Street, folder: &std::path::Path, place: &str) -> (Running, Running, Value) {
+    let teale = |name: &str| World::teale(&street.space(name), &folder.join(name));
     let seed = ["dht", "serve", "--json", "--listen", "198.51.100.1:42424"];
     let seed = Running::start(teale("seed").args(seed));
     seed.json();
-    let mut provider = teale("provider");
-    provider.args(["-v", "serve", "--api", "127.0.0.1:0", "--model", &tiny_as_model()]).args(dht);
+    let mut provider = teale(place);
+    provider.args(["-v", "serve", "--api", "127.0.0.1:0", "--model", &tiny_as_model()]).args(DHT);
     let provider = Running::start(&mut provider);
     let ready = provider.json();
     until("the provider can be found", || {
-        let status = finish(teale("provider").args(["dht", "status", "--json"]));
+        let status = finish(teale(place).args(["dht", "status", "--json"]));
         let status: Value = serde_json::from_slice(&status.stdout).ok()?;
         status["taps"].as_array()?.iter().any(|tap| tap["switches"].as_u64() > Some(0)).then_some(())
     });
+    (seed, provider, ready)
+}
+
+const DHT: [&str; 5] = ["--no-lan", "--dht", "--dht-seed", "198.51.100.1:42424", "--json"];
+
+#[test]
+fn a_question_from_one_home_to_another_needs_neither_relay_nor_tcp() {
+    let Some(street) = Street::new("q") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (_seed, provider, ready) = begin(&street, folder.path(), "cellar");
+    let began = Instant::now();
+    let mut ask = World::teale(&street.space("home"), &folder.path().join("home"));
+    ask.args(["-v", "dht", "ask", "--json", "--seed", "198.51.100.1:42424", "--model", "tiny"]);
+    let output = finish(ask.args(["--max-tokens", "16", "hello"]));
+    let log = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{log}\nprovider:\n{}", provider.log());
+    println!("a question through two NATs, over the DHT, took {:?}", began.elapsed());
+    let answer: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&answer["node"], &answer["usage"]["completion_tokens"]), (&ready["node"], &16.into()));
+}
+
+#[test]
+fn a_seeker_behind_a_nat_finds_a_provider_and_the_hole_is_opened_for_it() {
+    let Some(street) = Street::new("c") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let dir = |name: &str| folder.path().join(name);
+    let teale = |name: &str| World::teale(&street.space(name), &dir(name));
+    let (_seed, provider, ready) = begin(&street, folder.path(), "provider");
 
     let began = Instant::now();
     let mut chat = teale("home");
-    chat.args(["-v", "chat", "--model", "tiny", "--max-tokens", "16"]).args(dht).arg("hello");
+    chat.args(["-v", "chat", "--model", "tiny", "--max-tokens", "16"]).args(DHT).arg("hello");
     let output = finish(&mut chat);
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}\nprovider:\n{}", provider.log());

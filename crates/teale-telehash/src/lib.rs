@@ -25,7 +25,7 @@ pub mod v2;
 
 pub use hash::{end_of, end_of_switch};
 #[cfg(feature = "io")]
-pub use io::{Dialed, Endpoint, EndpointConfig, EndpointError};
+pub use io::{Asked, Dialed, Endpoint, EndpointConfig, EndpointError};
 pub use scope::plausible;
 pub use teale_wire::telehash::{Distance, End, Ipp};
 

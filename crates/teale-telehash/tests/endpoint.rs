@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
-use teale_telehash::{Endpoint, EndpointConfig, Ipp, end_of, end_of_switch, v1, v2};
+use teale_telehash::{Asked, Endpoint, EndpointConfig, Ipp, end_of, end_of_switch, v1, v2};
 use teale_wire::telehash::{Req, Res, TapRule};
 use tokio::time::timeout;
 
@@ -81,18 +81,12 @@ async fn one_socket_speaks_both_versions() {
     let (seed, at) = seed();
     let asker = member(at);
     let own = timeout(PATIENCE, asker.online()).await.unwrap();
-    let mut asked = seed.events_v2();
     let answering = tokio::spawn(async move {
-        loop {
-            let event = asked.recv().await.unwrap();
-            if let v2::Event::Request { session, tid, body, .. } = &*event {
-                let turned: Vec<u8> = body.iter().rev().copied().collect();
-                let res = Res::new(200);
-                seed.v2(|switch, now| switch.respond(now, *session, tid, res, turned.into()))
-                    .unwrap()
-                    .unwrap();
-            }
-        }
+        let turn = |asked: Asked| async move {
+            let turned: Vec<u8> = asked.body.iter().rev().copied().collect();
+            (Res::new(200), turned.into())
+        };
+        seed.serve(4, turn).await;
     });
     let session = timeout(PATIENCE, asker.open(at, None)).await.unwrap().unwrap();
     let body: Bytes = (0..20_000_u32).map(|n| n as u8).collect::<Vec<_>>().into();
@@ -102,6 +96,43 @@ async fn one_socket_speaks_both_versions() {
     assert!(turned.iter().eq(body.iter().rev()));
     assert_eq!(asker.v1(|switch, _| switch.own()).unwrap(), Some(own), "v1 goes on beside it");
     answering.abort();
+}
+
+#[tokio::test]
+async fn a_handler_answers_http_and_no_more_at_once_than_it_wants() {
+    let (seed, at) = seed();
+    let asker = member(at);
+    timeout(PATIENCE, asker.online()).await.unwrap();
+    let (began, mut waiting) = tokio::sync::mpsc::unbounded_channel();
+    let handler = move |asked: Asked| {
+        let began = began.clone();
+        async move {
+            if asked.req.uri == "http://example/slow" {
+                began.send(asked.peer).unwrap();
+                std::future::pending::<()>().await;
+            }
+            (Res::new(200), format!("{} {}", asked.req.m.unwrap_or_default(), asked.req.uri).into())
+        }
+    };
+    let serving = tokio::spawn(async move { seed.serve(2, handler).await });
+    let session = timeout(PATIENCE, asker.open(at, None)).await.unwrap().unwrap();
+    let ask = async |uri: &str| {
+        let asked = asker.request(session, Req::new("GET", uri), Bytes::new());
+        timeout(PATIENCE, asked).await.unwrap().unwrap()
+    };
+    assert_eq!(ask("http://example/a").await.1, "GET http://example/a");
+    let slow = [asker.clone(), asker.clone()].map(|asker| {
+        tokio::spawn(async move {
+            asker.request(session, Req::new("GET", "http://example/slow"), Bytes::new()).await
+        })
+    });
+    for _ in 0..2 {
+        let peer = timeout(PATIENCE, waiting.recv()).await.unwrap().unwrap();
+        assert_eq!(Some(peer.socket_addr()), Some(asker.local_addr()));
+    }
+    assert_eq!(ask("http://example/b").await.0.s, 503);
+    slow.into_iter().for_each(|asking| asking.abort());
+    serving.abort();
 }
 
 #[tokio::test]

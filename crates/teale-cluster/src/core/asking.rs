@@ -40,6 +40,8 @@ impl Route {
 #[derive(Debug)]
 pub(super) struct Ask {
     pub(super) request: Box<ChatRequest>,
+    /// Who asks, if it is not this node's own user: nobody else is asked on its behalf.
+    pub(super) guest: Option<NodeId>,
     pub(super) tried_own: bool,
     pub(super) route: Option<Route>,
     excluded: Vec<NodeId>,
@@ -89,9 +91,12 @@ pub(super) fn plain(text: &str) -> String {
 }
 
 impl Core {
-    pub(super) fn ask(&mut self, id: AskId, request: Box<ChatRequest>) {
+    /// A request of this node's own user, or of a guest.
+    pub(super) fn ask(&mut self, id: AskId, guest: Option<NodeId>, request: Box<ChatRequest>) {
         let refusal = if self.draining {
             Some(AskError::ShuttingDown)
+        } else if guest.is_some() && self.config.passcode.is_some() {
+            Some(AskError::Unavailable("the cluster asks for its passcode first".into()))
         } else if self.asks.len() >= bounds::ASKS {
             Some(AskError::Unavailable("too many requests at once".into()))
         } else {
@@ -101,9 +106,10 @@ impl Core {
             self.out.push_back(Output::End { ask: id, result: Err(error) });
             return;
         }
-        self.counters.asked += 1;
+        self.counters.asked += u64::from(guest.is_none());
         let ask = Ask {
             request,
+            guest,
             tried_own: false,
             route: None,
             excluded: Vec::new(),
@@ -120,7 +126,7 @@ impl Core {
         self.wake_by(ask.first_by);
         self.asks.insert(id, ask);
         self.route(id);
-        if !std::mem::replace(&mut self.eager, true) {
+        if guest.is_none() && !std::mem::replace(&mut self.eager, true) {
             self.open_eager_links();
         }
     }
@@ -135,7 +141,7 @@ impl Core {
             ask.attempts += 1;
             match candidate {
                 None => {
-                    let error = ask.error.take().unwrap_or_else(|| self.nobody(&ask.request.model));
+                    let error = ask.error.take().unwrap_or_else(|| self.nobody(&ask));
                     self.out.push_back(Output::End { ask: id, result: Err(error) });
                     return;
                 }
@@ -157,8 +163,8 @@ impl Core {
     }
 
     /// Why nobody can be asked, where nobody was.
-    fn nobody(&self, model: &str) -> AskError {
-        if self.is_known(model) {
+    fn nobody(&self, ask: &Ask) -> AskError {
+        if ask.guest.is_none() && self.is_known(&ask.request.model) {
             AskError::Unavailable("no provider takes requests now".into())
         } else {
             AskError::ModelNotFound
@@ -169,7 +175,7 @@ impl Core {
         ask.tried_own = true;
         let mut request = ask.request.clone();
         request.model = model;
-        match self.admit(Origin::Own(id), request, true, None) {
+        match self.admit(Origin::Own { ask: id, guest: ask.guest }, request, true, None) {
             Ok(job) => {
                 ask.route = Some(Route::Own(job));
                 true

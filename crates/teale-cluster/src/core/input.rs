@@ -183,6 +183,15 @@ pub enum Input {
         /// What.
         request: Box<ChatRequest>,
     },
+    /// A node that came by a way of its own, and proved who it is, asks this one: for its own models only, in its turn.
+    Serve {
+        /// The request's number.
+        ask: AskId,
+        /// Who asks.
+        guest: NodeId,
+        /// What.
+        request: Box<ChatRequest>,
+    },
     /// The user lost interest.
     Cancel {
         /// In which request.

@@ -30,6 +30,9 @@ impl Core {
         {
             return Some(Candidate::Own { model: model.clone() });
         }
+        if ask.guest.is_some() {
+            return own.map(|model| Candidate::Own { model });
+        }
         let now = self.now.monotonic;
         let mut best: Option<(_, Candidate)> = None;
         for (node, peer) in self.roster.iter() {

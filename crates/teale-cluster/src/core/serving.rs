@@ -22,26 +22,23 @@ use crate::{AskError, BackendError, ClusterEvent};
 /// Whose request it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Origin {
-    Own(AskId),
+    /// Of this node's own user, or of a guest: the answer goes to whoever asked here.
+    Own { ask: AskId, guest: Option<NodeId> },
     /// On a link, which may be gone where the request is resumable.
-    Peer {
-        link: LinkId,
-        peer: NodeId,
-        id: RequestId,
-    },
+    Peer { link: LinkId, peer: NodeId, id: RequestId },
 }
 
 impl Origin {
     pub(super) fn peer(&self) -> Option<NodeId> {
         match self {
-            Self::Own(_) => None,
+            Self::Own { guest, .. } => *guest,
             Self::Peer { peer, .. } => Some(*peer),
         }
     }
 
     pub(super) fn link(&self) -> Option<LinkId> {
         match self {
-            Self::Own(_) => None,
+            Self::Own { .. } => None,
             Self::Peer { link, .. } => Some(*link),
         }
     }
@@ -78,7 +75,7 @@ pub(super) struct Job {
 impl Job {
     pub(super) fn asker(&self) -> Option<AskId> {
         match self.origin {
-            Origin::Own(ask) => Some(ask),
+            Origin::Own { ask, .. } => Some(ask),
             Origin::Peer { .. } => None,
         }
     }
@@ -221,7 +218,7 @@ impl Core {
             return detached.may_grow();
         }
         match &job.origin {
-            Origin::Own(_) => true,
+            Origin::Own { .. } => true,
             Origin::Peer { link, .. } => self.links.get(*link).is_none_or(|link| link.outbox.has_room(id)),
         }
     }
@@ -242,7 +239,7 @@ impl Core {
             job.usage = Some(usage.clone());
         }
         match job.origin.clone() {
-            Origin::Own(ask) => self.ask_chunk(ask, chunk),
+            Origin::Own { ask, .. } => self.ask_chunk(ask, chunk),
             Origin::Peer { .. } => {
                 if chunk.usage.is_some() && !job.include_usage {
                     if chunk.choices.is_empty() {
@@ -288,9 +285,12 @@ impl Core {
         let was_wanted = matches!(std::mem::replace(&mut job.state, JobState::Ended), JobState::Running);
         match job.origin.clone() {
             _ if !was_wanted => drop(self.jobs.remove(&id)),
-            Origin::Own(ask) => {
+            Origin::Own { ask, guest } => {
                 self.measure(id);
-                self.jobs.remove(&id);
+                let job = self.jobs.remove(&id);
+                if let (Some(node), Some(job)) = (guest, job) {
+                    self.served(node, &job, result.as_ref().err().map(ToString::to_string));
+                }
                 match result {
                     Ok(()) => self.ask_complete(ask, None, None),
                     Err(error) => self.ask_failed(ask, local_error(&error)),
@@ -353,6 +353,13 @@ impl Core {
         }
         self.counters.served += 1;
         self.event(ClusterEvent::Served { node: peer, model, tokens, error });
+    }
+
+    /// A guest's request is over.
+    pub(super) fn served(&mut self, node: NodeId, job: &Job, error: Option<String>) {
+        let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
+        self.counters.served += 1;
+        self.event(ClusterEvent::Served { node, model: job.model.clone(), tokens, error });
     }
 
     fn measure(&mut self, id: JobId) {

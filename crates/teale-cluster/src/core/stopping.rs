@@ -40,6 +40,11 @@ impl Core {
             JobState::Ended => drop(self.jobs.remove(&id)),
         }
         let Origin::Peer { link: link_id, peer, id: request } = origin else {
+            if let (Some(node), JobState::Queued(_) | JobState::Running) = (origin.peer(), &was) {
+                self.counters.served += 1;
+                let error = Some(complaint.unwrap_or("cancelled").to_owned());
+                self.event(ClusterEvent::Served { node, model, tokens, error });
+            }
             return;
         };
         self.unlist(peer, &request, id);
@@ -68,7 +73,7 @@ impl Core {
         };
         self.queue.remove(job.origin.peer(), id);
         match job.origin {
-            Origin::Own(ask) => {
+            Origin::Own { ask, .. } => {
                 let error = AskError::Provider { node: None, code, message: message.into() };
                 self.ask_failed(ask, error);
             }
@@ -85,8 +90,7 @@ impl Core {
 
     /// Peers that only wait are sent elsewhere; this node's own requests stay.
     pub(super) fn refuse_queued(&mut self) {
-        let waits =
-            |job: &Job| matches!(job.state, JobState::Queued(_)) && matches!(job.origin, Origin::Peer { .. });
+        let waits = |job: &Job| matches!(job.state, JobState::Queued(_)) && job.origin.peer().is_some();
         let waiting: Vec<JobId> = self.jobs.iter().filter(|(_, job)| waits(job)).map(|(id, _)| *id).collect();
         for job in waiting {
             self.refuse_job(job, ErrorCode::Unavailable, "the node is shutting down");

@@ -184,7 +184,16 @@ impl Cluster {
     /// # Errors
     /// Why no answer began; see [`AskError`].
     pub async fn chat(&self, request: ChatRequest) -> Result<Answer, AskError> {
-        self.shared.ask(request).started().await
+        self.shared.ask(None, request).started().await
+    }
+
+    /// Answers a node that came by a way of its own and proved there who it is: with this node's own models only, in its
+    /// turn among the peers. Otherwise as [`Cluster::chat`].
+    ///
+    /// # Errors
+    /// Why no answer began; see [`AskError`].
+    pub async fn serve(&self, guest: NodeId, request: ChatRequest) -> Result<Answer, AskError> {
+        self.shared.ask(Some(guest), request).started().await
     }
 
     /// Waits until somebody (or the own backend) can answer for `model`, up to `timeout`. Asks the relays as often

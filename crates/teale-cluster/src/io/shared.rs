@@ -167,12 +167,17 @@ impl Shared {
         message
     }
 
-    pub(super) fn ask(&self, request: ChatRequest) -> Pending {
-        let ask = AskId(self.number());
+    /// Of this node's own user, or of a guest.
+    pub(super) fn ask(&self, guest: Option<NodeId>, request: ChatRequest) -> Pending {
+        let (ask, request) = (AskId(self.number()), Box::new(request));
         let buffer = Arc::new(AnswerBuffer::default());
         let mut state = self.lock();
         state.asks.insert(ask, Arc::clone(&buffer));
-        state.core.handle(now(self.start), Input::Ask { ask, request: Box::new(request) });
+        let input = match guest {
+            None => Input::Ask { ask, request },
+            Some(guest) => Input::Serve { ask, guest, request },
+        };
+        state.core.handle(now(self.start), input);
         self.drain(&mut state);
         Pending { ask, buffer, shared: self.me.clone() }
     }

@@ -208,6 +208,13 @@ impl World {
         ask
     }
 
+    pub fn serve(&mut self, index: usize, guest: NodeId, request: ChatRequest) -> AskId {
+        let ask = AskId(self.number());
+        self.nodes[index].answers.insert(ask, Answer::default());
+        self.input(index, Input::Serve { ask, guest, request: Box::new(request) });
+        ask
+    }
+
     pub fn cancel(&mut self, index: usize, ask: AskId) {
         self.nodes[index].answers.get_mut(&ask).unwrap().cancelled = true;
         self.input(index, Input::Cancel { ask });

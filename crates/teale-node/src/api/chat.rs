@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Json,
-    body::{Bytes, HttpBody},
+    body::HttpBody,
     extract::{Request, State},
     response::{IntoResponse, Response},
 };
@@ -13,7 +13,10 @@ use http::{HeaderMap, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use teale_cluster::{Answer, AskError, Cluster};
 use teale_relay_client::Security;
-use teale_wire::{chat::ChatRequest, limits};
+use teale_wire::{
+    chat::{ChatChunk, ChatCompletion, ChatRequest},
+    limits,
+};
 
 use super::{
     Api,
@@ -88,7 +91,7 @@ async fn read(request: Request) -> Result<ChatRequest, ApiError> {
     Ok(request)
 }
 
-fn parse(body: &Bytes) -> Result<ChatRequest, ApiError> {
+pub(super) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let mut json = serde_json::Deserializer::from_slice(body);
     let request: ChatRequest = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
@@ -107,7 +110,7 @@ fn parse(body: &Bytes) -> Result<ChatRequest, ApiError> {
 }
 
 /// What no backend could make sense of. The rest is the backend's to judge.
-fn check(request: &ChatRequest) -> Result<(), ApiError> {
+pub(super) fn check(request: &ChatRequest) -> Result<(), ApiError> {
     let invalid = |param: &str, message: &str| Err(ApiError::invalid(Some(param.into()), message));
     if request.model.is_empty() || request.model.len() > limits::MODEL_ID {
         return invalid("model", "`model` must name a model; GET /v1/models lists them.");
@@ -161,36 +164,44 @@ async fn ask(api: Arc<Api>, request: ChatRequest) -> Result<Answer, AskError> {
 
 async fn whole(api: &Arc<Api>, request: ChatRequest, mut record: RequestRecord) -> Response {
     let model = request.model.clone();
-    let refuse = |error: AskError, mut record: RequestRecord| {
-        let error = ApiError::from_ask(&error, &model);
+    let refuse = |error: ApiError, mut record: RequestRecord| {
         record.finish(error.status.as_u16(), None);
         error.into_response()
     };
-    let mut answer = match ask(Arc::clone(api), request).await {
+    let answer = match ask(Arc::clone(api), request).await {
         Ok(answer) => answer,
-        Err(error) => return refuse(error, record),
+        Err(error) => return refuse(ApiError::from_ask(&error, &model), record),
     };
     let headers = answer_headers(api, &answer);
+    match gather(answer, &model, |chunk| record.chunk(chunk)).await {
+        Ok(completion) => {
+            record.finish(200, completion.usage.as_ref());
+            (headers, Json(completion)).into_response()
+        }
+        Err(error) => refuse(error, record),
+    }
+}
+
+/// The whole answer; `seen` is shown its chunks.
+pub(super) async fn gather(
+    mut answer: Answer,
+    model: &str,
+    mut seen: impl FnMut(&ChatChunk),
+) -> Result<ChatCompletion, ApiError> {
     let mut shaper = Shaper::new(false);
     let mut collector = Collector::default();
     while let Some(chunk) = answer.next().await {
-        let chunk = match chunk {
-            Ok(chunk) => chunk,
-            Err(error) => return refuse(error, record),
-        };
-        record.chunk(&chunk);
+        let chunk = chunk.map_err(|error| ApiError::from_ask(&error, model))?;
+        seen(&chunk);
         if let Some(chunk) = shaper.chunk(chunk)
             && collector.chunk(chunk) == Err(TooLong)
         {
             // Dropping the answer ends it.
             let reason = "The answer is longer than can be gathered; ask for it as a stream.";
-            let error = ApiError::new(StatusCode::BAD_GATEWAY, "answer_too_long", reason);
-            record.finish(error.status.as_u16(), None);
-            return error.into_response();
+            return Err(ApiError::new(StatusCode::BAD_GATEWAY, "answer_too_long", reason));
         }
     }
-    record.finish(200, shaper.usage());
-    (headers, Json(collector.finish(shaper.usage().cloned()))).into_response()
+    Ok(collector.finish(shaper.usage().cloned()))
 }
 
 async fn stream(api: &Arc<Api>, mut request: ChatRequest, mut record: RequestRecord) -> Response {
@@ -244,7 +255,7 @@ mod tests {
     use super::*;
 
     fn refused(body: &str) -> ApiError {
-        parse(&Bytes::copy_from_slice(body.as_bytes())).and_then(|request| check(&request)).unwrap_err()
+        parse(body.as_bytes()).and_then(|request| check(&request)).unwrap_err()
     }
 
     #[test]
@@ -268,7 +279,7 @@ mod tests {
     fn unknown_fields_are_welcome() {
         let body =
             br#"{"model":"m","messages":[{"role":"user","content":"x"}],"logit_bias":{"1":2},"future":true}"#;
-        let request = parse(&Bytes::from_static(body)).unwrap();
+        let request = parse(body).unwrap();
         assert!(check(&request).is_ok());
         assert_eq!(request.extra["future"], true);
     }

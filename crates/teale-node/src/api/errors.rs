@@ -52,6 +52,23 @@ impl ApiError {
         Self { param, ..Self::new(StatusCode::BAD_REQUEST, "invalid_request", message) }
     }
 
+    /// Nobody serves this path.
+    pub(super) fn unknown_url(method: &str, path: &str) -> Self {
+        let short = |text: &str| text.chars().take(200).collect::<String>();
+        let message = format!("Unknown request URL: {} {}", short(method), short(path));
+        Self::new(StatusCode::NOT_FOUND, "unknown_url", message)
+    }
+
+    /// The path is not served with this method.
+    pub(super) fn wrong_method(method: &str) -> Self {
+        let method: String = method.chars().take(200).collect();
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method_not_allowed",
+            format!("{method} is not allowed here"),
+        )
+    }
+
     /// What an asker is told.
     pub(crate) fn from_ask(error: &AskError, model: &str) -> Self {
         let retry = |this: Self| Self { retry_after: Some(BUSY_RETRY_SECONDS), ..this };
@@ -149,21 +166,12 @@ impl IntoResponse for ApiError {
 
 /// For paths nobody serves.
 pub(super) async fn not_found(request: axum::extract::Request) -> ApiError {
-    let path: String = request.uri().path().chars().take(200).collect();
-    ApiError::new(
-        StatusCode::NOT_FOUND,
-        "unknown_url",
-        format!("Unknown request URL: {} {path}", request.method()),
-    )
+    ApiError::unknown_url(request.method().as_str(), request.uri().path())
 }
 
 /// For methods a path does not serve.
 pub(super) async fn method_not_allowed(request: axum::extract::Request) -> ApiError {
-    ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "method_not_allowed",
-        format!("{} is not allowed here", request.method()),
-    )
+    ApiError::wrong_method(request.method().as_str())
 }
 
 #[cfg(test)]

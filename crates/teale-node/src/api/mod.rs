@@ -5,6 +5,7 @@ mod chat;
 mod chunks;
 mod errors;
 mod guard;
+pub(crate) mod guests;
 mod lookout;
 mod metrics;
 mod models;

@@ -14,14 +14,14 @@ use teale_wire::model_matches;
 use super::{Api, chunks::unix_now, errors::ApiError};
 
 #[derive(Serialize)]
-struct List {
+pub(super) struct List {
     object: &'static str,
     data: Vec<Entry>,
 }
 
 /// OpenAI's model object.
 #[derive(Serialize)]
-struct Entry {
+pub(super) struct Entry {
     id: String,
     object: &'static str,
     created: u64,
@@ -29,16 +29,21 @@ struct Entry {
 }
 
 impl Entry {
-    fn of(model: ModelView, created: u64) -> Self {
+    pub(super) fn of(model: ModelView, created: u64) -> Self {
         Self { owned_by: if model.local { "local" } else { "teale" }, id: model.id, object: "model", created }
     }
 }
 
+impl List {
+    pub(super) fn of(models: impl IntoIterator<Item = ModelView>, created: u64) -> Self {
+        let mut data: Vec<_> = models.into_iter().map(|model| Entry::of(model, created)).collect();
+        data.sort_by(|a, b| a.id.cmp(&b.id));
+        Self { object: "list", data }
+    }
+}
+
 pub(super) async fn list(State(api): State<Arc<Api>>) -> Response {
-    let created = since(&api);
-    let mut data: Vec<_> = api.cluster.models().into_iter().map(|model| Entry::of(model, created)).collect();
-    data.sort_by(|a, b| a.id.cmp(&b.id));
-    Json(List { object: "list", data }).into_response()
+    Json(List::of(api.cluster.models(), since(&api))).into_response()
 }
 
 pub(super) async fn retrieve(

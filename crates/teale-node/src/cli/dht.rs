@@ -12,7 +12,7 @@ use teale_telehash::{End, Endpoint, EndpointConfig, Ipp, end_of, v1, v2};
 use teale_wire::telehash::TapRule;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
-use super::{failure::Failure, global::Context, runtime, signals::Signals};
+use super::{dht_ask::Ask, failure::Failure, global::Context, runtime, signals::Signals};
 use crate::{dht::resolve, notify, output::plain};
 
 /// The port of TeleHash's seeds.
@@ -41,6 +41,8 @@ enum Verb {
     Tap(Tap),
     /// Announce signals at an end.
     Announce(Announce),
+    /// Ask a model that is found by its name, over the DHT's own sessions, sealed.
+    Ask(Ask),
 }
 
 #[derive(Debug, Args)]
@@ -65,7 +67,7 @@ struct Status {
 
 /// How to get in for one question.
 #[derive(Debug, Args)]
-struct Enter {
+pub(super) struct Enter {
     /// Enter the DHT by this switch, HOST:PORT; may be given several times.
     #[arg(long = "seed", value_name = "ADDRESS", required = true)]
     seeds: Vec<String>,
@@ -116,6 +118,7 @@ impl DhtVerb {
                 Verb::Dial(verb) => verb.run(context).await,
                 Verb::Tap(verb) => verb.run(context).await,
                 Verb::Announce(verb) => verb.run(context).await,
+                Verb::Ask(verb) => verb.run(context).await,
             }
         });
         runtime.shutdown_background();
@@ -200,7 +203,7 @@ pub(super) fn text(dht: &Value) -> String {
 
 impl Dial {
     async fn run(&self, context: &Context) -> Result<(), Failure> {
-        let (endpoint, own) = self.enter.enter(v1::Level::Full).await?;
+        let (endpoint, own) = self.enter.enter(v1::Level::Full, false).await?;
         let end = end(&self.end);
         let dialed = endpoint.dial(end).await.ok_or_else(lost)?;
         let closest: Vec<String> = dialed.closest.iter().map(ToString::to_string).collect();
@@ -217,7 +220,7 @@ impl Tap {
     async fn run(&self, context: &Context) -> Result<(), Failure> {
         let mut signals = Signals::install()
             .map_err(|error| Failure::new(format!("signals cannot be handled: {error}")))?;
-        let (endpoint, _) = self.enter.enter(v1::Level::Full).await?;
+        let (endpoint, _) = self.enter.enter(v1::Level::Full, false).await?;
         let end = end(&self.end);
         let has = self.has.iter().map(|signal| with_plus(signal));
         let rule = TapRule::new([("+end", end.to_string())], has)
@@ -267,7 +270,7 @@ impl Announce {
             })?;
             signals.insert(with_plus(key), value.to_owned());
         }
-        let (endpoint, _) = self.enter.enter(v1::Level::Announcer).await?;
+        let (endpoint, _) = self.enter.enter(v1::Level::Announcer, false).await?;
         let end = end(&self.end);
         let told = endpoint.announce(end, signals).await.ok_or_else(lost)?;
         if told.is_empty() {
@@ -281,13 +284,18 @@ impl Announce {
 
 impl Enter {
     /// A switch of our own that is in the DHT, and its address.
-    async fn enter(&self, level: v1::Level) -> Result<(Endpoint, Ipp), Failure> {
+    pub(super) async fn enter(&self, level: v1::Level, sessions: bool) -> Result<(Endpoint, Ipp), Failure> {
         // The first seed's family is the DHT's.
         let v4 = resolve(&self.seeds[..1], true).await.is_ok();
         let seeds = resolve(&self.seeds, v4).await?;
         let any = if v4 { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let config = v1::Config { level, seeds, ..v1::Config::default() };
-        let config = EndpointConfig { listen: SocketAddr::new(any, 0), v1: Some(config), v2: None };
+        let second = sessions.then(|| {
+            let mut second = v2::Config::default();
+            second.seeds.clone_from(&seeds);
+            second
+        });
+        let first = v1::Config { level, seeds, ..v1::Config::default() };
+        let config = EndpointConfig { listen: SocketAddr::new(any, 0), v1: Some(first), v2: second };
         let endpoint = bind(config)?;
         match timeout(ENTER, endpoint.online()).await {
             Ok(own) => Ok((endpoint, own)),

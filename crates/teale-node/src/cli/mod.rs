@@ -5,6 +5,7 @@ mod completions;
 mod config;
 mod demo;
 mod dht;
+mod dht_ask;
 mod failure;
 mod global;
 mod identity;

@@ -77,7 +77,7 @@ fn is_public(url: &str) -> bool {
 
 /// Why a record counts for nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub(super) enum ContactError {
+pub(crate) enum ContactError {
     /// Not a record.
     #[error("it is no contact record: {0}")]
     Wire(#[from] teale_wire::WireError),
@@ -96,7 +96,7 @@ pub(super) enum ContactError {
 }
 
 /// Reads a record, and says for how long it holds.
-pub(super) fn check(
+pub(crate) fn check(
     bytes: &[u8],
     me: NodeId,
     unix: Duration,

@@ -7,14 +7,17 @@ use std::{
 };
 
 use bytes::Bytes;
-use teale_telehash::{Ipp, plausible, v2};
-use teale_wire::telehash::{Req, Res};
-use tokio::{
-    sync::broadcast::{self, error::RecvError},
-    time::Instant,
+use teale_telehash::{Asked, Ipp, plausible, v2};
+use teale_wire::{
+    limits,
+    telehash::{Req, Res},
 };
+use tokio::time::Instant;
 
-use super::{CONTACT_URI, Inner, Places, REMEMBERED, contact};
+use super::{
+    ANSWERS, CONTACT_URI, Inner, Places, REMEMBERED, contact, guests,
+    sealed::{NOISE_URI, SEALED_URI},
+};
 
 /// An address is met once in this time, however often it announces itself: less than a seeker looks.
 const AGAIN: Duration = Duration::from_secs(8);
@@ -83,34 +86,34 @@ async fn ask(inner: &Inner, session: v2::SessionId) -> Result<Bytes, String> {
     if res.s == 200 { Ok(body) } else { Err(format!("it answered with status {}", res.s)) }
 }
 
-/// Answers those who present themselves while this node is looking for somebody.
-pub(super) async fn answer(inner: Arc<Inner>, mut events: broadcast::Receiver<Arc<v2::Event>>) {
-    loop {
-        let event = tokio::select! {
-            () = inner.stop.cancelled() => return,
-            event = events.recv() => event,
-        };
-        match event {
-            Ok(event) => {
-                if let v2::Event::Request { session, tid, req, body, .. } = &*event {
-                    let (status, body) = reply(&inner, *session, req, body);
-                    let responded = inner
-                        .endpoint
-                        .v2(|switch, now| switch.respond(now, *session, tid, Res::new(status), body));
-                    if let Some(Err(error)) = responded {
-                        tracing::debug!(%error, "a request in the DHT could not be answered");
-                    }
-                }
-            }
-            Err(RecvError::Lagged(missed)) => tracing::warn!(missed, "news of the DHT were lost"),
-            Err(RecvError::Closed) => return,
-        }
+/// Answers the requests of peers.
+pub(super) async fn answer(inner: Arc<Inner>) {
+    let answering = inner.endpoint.serve(ANSWERS, |asked| reply(Arc::clone(&inner), asked));
+    tokio::select! {
+        () = inner.stop.cancelled() => {}
+        () = answering => {}
     }
 }
 
-fn reply(inner: &Inner, session: v2::SessionId, req: &Req, body: &Bytes) -> (u16, Bytes) {
-    if req.uri != CONTACT_URI {
-        return (404, Bytes::new());
+async fn reply(inner: Arc<Inner>, asked: Asked) -> (Res, Bytes) {
+    let Asked { session, req, body, .. } = &asked;
+    match req.uri.as_str() {
+        CONTACT_URI => {
+            let (status, body) = present(&inner, &asked);
+            (Res::new(status), body)
+        }
+        NOISE_URI => guests::shake(&inner, *session, body),
+        SEALED_URI => guests::answer(&inner, *session, body).await,
+        // The API is for those who proved who they are, and nobody else's eyes.
+        uri if uri.starts_with("http:") || uri.starts_with("https:") => (Res::new(401), Bytes::new()),
+        _ => (Res::new(404), Bytes::new()),
+    }
+}
+
+/// Somebody presents itself while this node is looking for a provider.
+fn present(inner: &Inner, Asked { peer, body, .. }: &Asked) -> (u16, Bytes) {
+    if body.len() > limits::CONTACT_RECORD {
+        return (413, Bytes::new());
     }
     // Records are for those who may be an answer to our announcement, not for whoever asks.
     let expected = inner.state().seeking_until.is_some_and(|until| Instant::now() < until);
@@ -118,14 +121,10 @@ fn reply(inner: &Inner, session: v2::SessionId, req: &Req, body: &Bytes) -> (u16
         inner.counters.refused.fetch_add(1, Ordering::Relaxed);
         return (403, Bytes::new());
     }
-    let peer = inner
-        .endpoint
-        .v2(|switch, _| switch.sessions().find(|known| known.id == session).map(|known| known.peer));
-    let Some(peer) = peer.flatten() else { return (503, Bytes::new()) };
-    if !is_first(inner, peer) {
+    if !is_first(inner, *peer) {
         return (429, Bytes::new());
     }
-    match (take(inner, peer, body), own_record(inner)) {
+    match (take(inner, *peer, body), own_record(inner)) {
         (Ok(()), Some(record)) => (200, record),
         (Ok(()), None) => (503, Bytes::new()),
         (Err(_), _) => (400, Bytes::new()),

@@ -9,7 +9,9 @@
 
 mod contact;
 mod ends;
+mod guests;
 mod meeting;
+mod sealed;
 mod seeking;
 mod tapping;
 
@@ -33,12 +35,18 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::NodeError;
 
-pub(crate) use contact::Places;
+pub(crate) use contact::{Places, check as check_contact};
+pub(crate) use ends::end;
+pub(crate) use sealed::SealedPeer;
 
 /// The signal with which a seeker says where it takes a session of v2.
-const SIGNAL: &str = "+teale";
+pub(crate) const SIGNAL: &str = "+teale";
 /// What a request for the other side's contact record is addressed to.
-const CONTACT_URI: &str = "teale:contact";
+pub(crate) const CONTACT_URI: &str = "teale:contact";
+/// Requests of peers that are being answered at once.
+const ANSWERS: usize = 64;
+/// Bytes a request's body may have: a prompt, sealed.
+const REQUEST: usize = 1 << 20;
 /// Meetings at once; a signal beyond them is dropped, and announced again by who means it.
 const MEETINGS: usize = 16;
 /// Seekers and models remembered, so that the same one is not met or looked for again at once.
@@ -88,6 +96,7 @@ struct Inner {
     /// One question to the relays at a time.
     discovering: Arc<Semaphore>,
     counters: Counters,
+    guests: guests::Guests,
     state: Mutex<State>,
     stop: CancellationToken,
     tasks: TaskTracker,
@@ -172,7 +181,7 @@ impl Dht {
     pub(crate) fn start(listen: SocketAddr, seeds: Vec<Ipp>, member: Member) -> Result<Self, NodeError> {
         let mut second = v2::Config::default();
         second.seeds.clone_from(&seeds);
-        second.body_limit = teale_wire::limits::CONTACT_RECORD;
+        second.body_limit = REQUEST;
         let first = v1::Config { seeds, ..v1::Config::default() };
         let config = EndpointConfig { listen, v1: Some(first), v2: Some(second) };
         let endpoint = Endpoint::bind(config)?;
@@ -183,13 +192,14 @@ impl Dht {
             meetings: Arc::new(Semaphore::new(MEETINGS)),
             discovering: Arc::new(Semaphore::new(1)),
             counters: Counters::default(),
+            guests: guests::Guests::new(),
             state: Mutex::default(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         });
         inner.tasks.spawn(tapping::keep(Arc::clone(&inner)));
         inner.tasks.spawn(tapping::listen(Arc::clone(&inner), inner.endpoint.events_v1()));
-        inner.tasks.spawn(meeting::answer(Arc::clone(&inner), inner.endpoint.events_v2()));
+        inner.tasks.spawn(meeting::answer(Arc::clone(&inner)));
         Ok(Self { inner, _guard: Arc::new(Guard(stop)) })
     }
 

@@ -40,6 +40,8 @@ async fn announce(inner: &Inner, model: &str) {
         let signals = BTreeMap::from([(SIGNAL.to_owned(), own.to_string())]);
         let told = inner.endpoint.announce(end, signals).await.unwrap_or_default();
         tracing::debug!(model, switches = told.len(), "looking in the DHT");
+        // Those who pass the signal on are asked next to open a way to us: they must know us in v2 as well.
+        inner.endpoint.v2(|switch, now| told.iter().for_each(|ipp| switch.learn(now, *ipp)));
         sleep(PAUSE).await;
     }
 }

@@ -4,9 +4,11 @@
 
 mod config;
 mod endpoint;
+mod serving;
 mod shared;
 mod socket;
 mod task;
 
 pub use config::{EndpointConfig, EndpointError};
 pub use endpoint::{Dialed, Endpoint};
+pub use serving::Asked;
