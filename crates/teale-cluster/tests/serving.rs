@@ -111,6 +111,31 @@ fn a_guest_gets_the_own_models_in_its_turn_and_nobody_elses() {
 }
 
 #[test]
+fn a_guest_that_leaves_frees_its_slot_and_drain_sends_those_away_that_wait() {
+    let mut world = World::new();
+    let me = world.add(1, |config| config.queue_limit = 4);
+    let (hangs, waits) =
+        (world.serve(me, node(50), request("hang")), world.serve(me, node(51), request("2")));
+    assert_eq!((world.nodes[me].core.status().slots_busy, world.nodes[me].core.status().queued), (1, 1));
+    world.cancel(me, hangs);
+    world.run_for(secs(1));
+    assert_eq!(world.answer(me, waits).text(), whole(2));
+    let (hangs, waits) =
+        (world.serve(me, node(50), request("hang")), world.serve(me, node(51), request("2")));
+    world.cancel(me, waits);
+    assert_eq!(world.nodes[me].core.status().queued, 0);
+    let waits = world.serve(me, node(51), request("2"));
+    world.input(me, Input::Drain);
+    assert!(matches!(
+        world.answer(me, waits).end,
+        Some(Err(AskError::Provider { code: ErrorCode::Unavailable, .. }))
+    ));
+    assert!(world.answer(me, hangs).end.is_none(), "what runs may end");
+    let late = world.serve(me, node(52), request("2"));
+    assert_eq!(world.answer(me, late).end, Some(Err(AskError::ShuttingDown)));
+}
+
+#[test]
 fn without_streaming_the_text_comes_in_one_chunk() {
     let (mut world, me, link) = served(1);
     world.say(me, link, &ask_text("r", "40", ""));

@@ -105,10 +105,13 @@ impl Node {
 
     /// Refuses new work, lets running requests end within `limit`, and closes everything.
     pub async fn shutdown(mut self, limit: Duration) {
+        if let Some(dht) = &self.dht {
+            dht.stop();
+        }
+        self.cluster.drain(limit).await;
         if let Some(dht) = self.dht.take() {
             dht.shutdown().await;
         }
-        self.cluster.drain(limit).await;
         if let Some(server) = self.server.take() {
             server.shutdown(API_LINGER).await;
         }

@@ -124,7 +124,16 @@ async fn only_those_who_prove_who_they_are_are_answered() {
     let (status, models, packet) = stranger.sealed("GET", "http://node/v1/models", "").await;
     assert_eq!((status, &models["data"][0]["id"]), (200, &"tiny".into()));
     assert_eq!(stranger.ask("teale:sealed", packet.clone()).await.0, 400, "a packet passes once");
-    assert_eq!(Stranger::meet(&provider).await.ask("teale:sealed", packet).await.0, 401, "in its session");
+    let mut other = Stranger::meet(&provider).await;
+    other.shake(&provider, &me).await;
+    assert_eq!(other.ask("teale:sealed", packet).await.0, 400, "in its session");
+    // Whoever greets again is known anew, and under the old seal no more.
+    let old = other.sealed.take().unwrap();
+    other.shake(&provider, &me).await;
+    assert_eq!(other.sealed("GET", "http://node/v1/models", "").await.0, 200);
+    other.sealed = Some(old);
+    let packet = other.sealed.as_mut().unwrap().seal(b"\0\x02{}", Duration::ZERO).unwrap();
+    assert_eq!(other.ask("teale:sealed", packet).await.0, 400);
 
     let chat = |model: &str, more: Value| {
         let mut body =
@@ -149,6 +158,10 @@ async fn only_those_who_prove_who_they_are_are_answered() {
         assert_eq!(status, expected, "{method} {uri}: {answer}");
         assert!(answer["error"]["message"].is_string());
     }
+    // What it does not like it does not repeat at length.
+    let long = json!({"model": "tiny", "messages": [], "stream": "\u{7f}".repeat(100_000)}).to_string();
+    let (status, answer, _) = stranger.sealed("POST", uri, &long).await;
+    assert!(status == 400 && answer.to_string().len() < 3_000);
     let (status, model, _) = stranger.sealed("GET", "http://node/v1/models/tiny", "").await;
     assert_eq!((status, &model["id"]), (200, &"tiny".into()));
 }

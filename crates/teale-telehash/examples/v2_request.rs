@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use teale_telehash::{
-    Endpoint, EndpointConfig, Ipp,
+    Asked, Endpoint, EndpointConfig, Ipp,
     v2::{self, Req, Res},
 };
 
@@ -25,16 +25,13 @@ fn switch() -> Result<Endpoint, Box<dyn Error>> {
 async fn main() -> Result<(), Box<dyn Error>> {
     let server = switch()?;
     let at = Ipp::new(server.local_addr()).ok_or("no port")?;
-    let mut events = server.events_v2();
-    let answering = tokio::spawn(async move {
-        while let Ok(event) = events.recv().await {
-            if let v2::Event::Request { session, tid, req, body, .. } = &*event {
-                println!("asked for {} with {} bytes", req.uri, body.len());
-                let answer: Bytes = body.iter().rev().copied().collect();
-                server.v2(|switch, now| switch.respond(now, *session, tid, Res::new(200), answer));
-            }
-        }
-    });
+    let reverse = |asked: Asked| async move {
+        println!("{} asks for {} with {} bytes", asked.peer, asked.req.uri, asked.body.len());
+        let answer: Bytes = asked.body.iter().rev().copied().collect();
+        (Res::new(200), answer)
+    };
+    // At most sixteen requests at a time.
+    let answering = tokio::spawn(async move { server.serve(16, reverse).await });
 
     let client = switch()?;
     let session = client.open(at, None).await?;

@@ -293,7 +293,7 @@ impl Core {
                 }
                 match result {
                     Ok(()) => self.ask_complete(ask, None, None),
-                    Err(error) => self.ask_failed(ask, local_error(&error)),
+                    Err(error) => self.ask_failed(ask, local_error(&error, guest.is_some())),
                 }
             }
             Origin::Peer { link, peer, id: request } => {
@@ -410,9 +410,13 @@ fn collect(whole: &mut Option<ChatChunk>, chunk: ChatChunk) -> Option<ChatChunk>
     }
 }
 
-fn local_error(error: &BackendError) -> AskError {
+/// What is told here; a guest hears nothing of this machine's inside.
+fn local_error(error: &BackendError, guest: bool) -> AskError {
     match error {
         BackendError::Timeout => AskError::Timeout,
-        error => AskError::Provider { node: None, code: error.code(), message: error.to_string() },
+        error => {
+            let message = if guest { error.public_text() } else { error.to_string() };
+            AskError::Provider { node: None, code: error.code(), message }
+        }
     }
 }

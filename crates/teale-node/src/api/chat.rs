@@ -96,17 +96,21 @@ pub(super) fn parse(body: &[u8]) -> Result<ChatRequest, ApiError> {
     let request: ChatRequest = serde_path_to_error::deserialize(&mut json).map_err(|error| {
         let path = error.path().to_string();
         let inner = error.into_inner();
+        // It may repeat what it does not like, at any length.
+        let reason = short(&inner.to_string());
         if inner.is_data() {
-            return ApiError::invalid(
-                Some(path).filter(|path| path != "."),
-                format!("Invalid request: {inner}"),
-            );
+            let path = Some(short(&path)).filter(|path| path != ".");
+            return ApiError::invalid(path, format!("Invalid request: {reason}"));
         }
-        ApiError::invalid(None, format!("The request body is not valid JSON: {inner}"))
+        ApiError::invalid(None, format!("The request body is not valid JSON: {reason}"))
     })?;
     json.end()
         .map_err(|error| ApiError::invalid(None, format!("The request body is not valid JSON: {error}")))?;
     Ok(request)
+}
+
+fn short(text: &str) -> String {
+    text.chars().take(200).collect()
 }
 
 /// What no backend could make sense of. The rest is the backend's to judge.
@@ -273,6 +277,15 @@ mod tests {
             Some("n")
         );
         assert!(refused("[]").status == StatusCode::BAD_REQUEST);
+    }
+
+    #[test]
+    fn an_error_does_not_repeat_all_it_was_sent() {
+        let long = "\u{7f}".repeat(100_000);
+        let body = serde_json::json!({"model": "m", "messages": [], "stream": long}).to_string();
+        assert!(refused(&body).to_json().len() < 3_000);
+        let body = format!(r#"{{"model":"m","messages":[],"{long}":1,"stream":"x"}}"#);
+        assert!(refused(&body).to_json().len() < 3_000);
     }
 
     #[test]

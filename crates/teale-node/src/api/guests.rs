@@ -1,8 +1,9 @@
 //! What of the API guests may ask: nodes that came by a way of their own and proved who they are. They get this node's own
 //! models in their turn, and see nothing else of it.
 
+use http::StatusCode;
 use serde::Serialize;
-use teale_cluster::Cluster;
+use teale_cluster::{AskError, Cluster};
 use teale_wire::{NodeId, model_matches};
 
 use super::{
@@ -32,10 +33,10 @@ pub(crate) async fn answer(
     }
 }
 
-/// One guest asks too much at once.
+/// One guest, or all together, ask too much at once.
 pub(crate) fn too_many() -> (u16, String) {
-    let reason = "Too many requests at once in this session.";
-    let error = ApiError::new(http::StatusCode::TOO_MANY_REQUESTS, "too_many_requests", reason);
+    let reason = "Too many questions at once.";
+    let error = ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", reason);
     (error.status.as_u16(), error.to_json())
 }
 
@@ -46,7 +47,10 @@ async fn completion(cluster: &Cluster, guest: NodeId, body: &[u8]) -> Result<Str
         return Err(ApiError::invalid(Some("stream".into()), "Answers come whole here; leave `stream` out."));
     }
     let model = request.model.clone();
-    let refused = |error| ApiError::from_ask(&error, &model);
+    let refused = |error| match error {
+        AskError::ModelNotFound => not_here(&model),
+        error => ApiError::from_ask(&error, &model),
+    };
     let answer = cluster.serve(guest, request).await.map_err(refused)?;
     let completion = chat::gather(answer, &model, |_| ()).await?;
     tracing::debug!(%guest, model, "a guest was answered");
@@ -62,16 +66,20 @@ fn model(cluster: &Cluster, id: &str) -> Result<String, ApiError> {
     let own = cluster.models().into_iter().find(|model| model.local && model_matches(id, &model.id));
     match own {
         Some(model) => json(&Entry::of(model, unix_now())),
-        None => Err(ApiError::from_ask(&teale_cluster::AskError::ModelNotFound, id)),
+        None => Err(not_here(id)),
     }
+}
+
+fn not_here(model: &str) -> ApiError {
+    let model: String = model.chars().take(200).collect();
+    let message =
+        format!("This node does not serve the model `{model}`; GET /v1/models lists what it serves.");
+    let error = ApiError::new(StatusCode::NOT_FOUND, "model_not_found", message);
+    ApiError { param: Some("model".into()), ..error }
 }
 
 fn json(value: &impl Serialize) -> Result<String, ApiError> {
     serde_json::to_string(value).map_err(|_| {
-        ApiError::new(
-            http::StatusCode::INTERNAL_SERVER_ERROR,
-            "internal_error",
-            "The answer cannot be written.",
-        )
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "internal_error", "The answer cannot be written.")
     })
 }

@@ -13,7 +13,11 @@ use teale_wire::telehash::TapRule;
 use tokio::{sync::broadcast::error::RecvError, time::timeout};
 
 use super::{dht_ask::Ask, failure::Failure, global::Context, runtime, signals::Signals};
-use crate::{dht::resolve, notify, output::plain};
+use crate::{
+    dht::{PATIENCE, resolve},
+    notify,
+    output::plain,
+};
 
 /// The port of TeleHash's seeds.
 const PORT: u16 = 42424;
@@ -292,6 +296,7 @@ impl Enter {
         let second = sessions.then(|| {
             let mut second = v2::Config::default();
             second.seeds.clone_from(&seeds);
+            second.patience = PATIENCE;
             second
         });
         let first = v1::Config { level, seeds, ..v1::Config::default() };

@@ -90,7 +90,7 @@ async fn ask(inner: &Inner, session: v2::SessionId) -> Result<Bytes, String> {
 pub(super) async fn answer(inner: Arc<Inner>) {
     let answering = inner.endpoint.serve(ANSWERS, |asked| reply(Arc::clone(&inner), asked));
     tokio::select! {
-        () = inner.stop.cancelled() => {}
+        () = inner.closed.cancelled() => {}
         () = answering => {}
     }
 }
@@ -102,7 +102,7 @@ async fn reply(inner: Arc<Inner>, asked: Asked) -> (Res, Bytes) {
             let (status, body) = present(&inner, &asked);
             (Res::new(status), body)
         }
-        NOISE_URI => guests::shake(&inner, *session, body),
+        NOISE_URI => guests::shake(&inner, &asked),
         SEALED_URI => guests::answer(&inner, *session, body).await,
         // The API is for those who proved who they are, and nobody else's eyes.
         uri if uri.starts_with("http:") || uri.starts_with("https:") => (Res::new(401), Bytes::new()),
@@ -112,6 +112,9 @@ async fn reply(inner: Arc<Inner>, asked: Asked) -> (Res, Bytes) {
 
 /// Somebody presents itself while this node is looking for a provider.
 fn present(inner: &Inner, Asked { peer, body, .. }: &Asked) -> (u16, Bytes) {
+    if inner.stop.is_cancelled() {
+        return (503, Bytes::new());
+    }
     if body.len() > limits::CONTACT_RECORD {
         return (413, Bytes::new());
     }

@@ -45,14 +45,23 @@ pub(crate) const SIGNAL: &str = "+teale";
 pub(crate) const CONTACT_URI: &str = "teale:contact";
 /// Requests of peers that are being answered at once.
 const ANSWERS: usize = 64;
-/// Bytes a request's body may have: a prompt, sealed.
-const REQUEST: usize = 1 << 20;
-/// Meetings at once; a signal beyond them is dropped, and announced again by who means it.
-const MEETINGS: usize = 16;
+/// Bytes a question may have.
+pub(crate) const QUESTION: usize = 1 << 20;
+/// The same with what sealing adds, in bytes.
+const REQUEST: usize = QUESTION + 4096;
+/// How long a question waits while nothing comes: models are slow, and there is a queue before them.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(600);
+/// Meetings at once; a signal beyond them is dropped, and announced again by who means it. One with nobody there holds its
+/// place for ten seconds.
+const MEETINGS: usize = 64;
 /// Seekers and models remembered, so that the same one is not met or looked for again at once.
 const REMEMBERED: usize = 1024;
 /// Seeds of one node.
 const SEEDS: usize = 16;
+/// How long answers that were given have to arrive when the node ends …
+const SETTLE: Duration = Duration::from_secs(1);
+/// … and how often it is looked whether they have.
+const SETTLE_LOOK: Duration = Duration::from_millis(20);
 /// How long looking up a seed's name may take.
 const LOOKUP: Duration = Duration::from_secs(10);
 
@@ -98,7 +107,10 @@ struct Inner {
     counters: Counters,
     guests: guests::Guests,
     state: Mutex<State>,
+    /// Nobody new is met.
     stop: CancellationToken,
+    /// Nothing is answered any more.
+    closed: CancellationToken,
     tasks: TaskTracker,
 }
 
@@ -182,10 +194,12 @@ impl Dht {
         let mut second = v2::Config::default();
         second.seeds.clone_from(&seeds);
         second.body_limit = REQUEST;
+        second.patience = PATIENCE;
         let first = v1::Config { seeds, ..v1::Config::default() };
         let config = EndpointConfig { listen, v1: Some(first), v2: Some(second) };
         let endpoint = Endpoint::bind(config)?;
-        let stop = CancellationToken::new();
+        let closed = CancellationToken::new();
+        let stop = closed.child_token();
         let inner = Arc::new(Inner {
             endpoint,
             member,
@@ -195,12 +209,13 @@ impl Dht {
             guests: guests::Guests::new(),
             state: Mutex::default(),
             stop: stop.clone(),
+            closed: closed.clone(),
             tasks: TaskTracker::new(),
         });
         inner.tasks.spawn(tapping::keep(Arc::clone(&inner)));
         inner.tasks.spawn(tapping::listen(Arc::clone(&inner), inner.endpoint.events_v1()));
         inner.tasks.spawn(meeting::answer(Arc::clone(&inner)));
-        Ok(Self { inner, _guard: Arc::new(Guard(stop)) })
+        Ok(Self { inner, _guard: Arc::new(Guard(closed)) })
     }
 
     /// What there is to see.
@@ -234,9 +249,26 @@ impl Dht {
         seeking::find(&self.inner, model, limit).await
     }
 
+    /// Meets nobody new. Questions are still answered, as the cluster sees fit.
+    pub(crate) fn stop(&self) {
+        self.inner.stop.cancel();
+    }
+
+    /// Whether no question is open, and what was answered has arrived.
+    fn is_settled(&self) -> bool {
+        let arrived = |switch: &mut v2::Switch, _| switch.sessions().all(|session| session.unconfirmed == 0);
+        self.inner.guests.are_quiet() && self.inner.endpoint.v2(arrived).unwrap_or(true)
+    }
+
     /// Ends the exchange with others; links that came of it are the cluster's.
     pub(crate) async fn shutdown(&self) {
-        self.inner.stop.cancel();
+        let settled = async {
+            while !self.is_settled() {
+                tokio::time::sleep(SETTLE_LOOK).await;
+            }
+        };
+        let _ = tokio::time::timeout(SETTLE, settled).await; // Who takes nothing is not waited for.
+        self.inner.closed.cancel();
         self.inner.tasks.close();
         let _ = tokio::time::timeout(Duration::from_secs(2), self.inner.tasks.wait()).await;
     }

@@ -3,10 +3,14 @@
 //! A session of v2 hides nothing and proves an address only. So a node that asks another one for an answer first carries
 //! a Noise handshake through it (`teale:noise`: message 1 is the request's body, message 2 the answer's), which proves both
 //! nodes' identities; what it asks then travels sealed (`teale:sealed`). A sealed body holds the request or answer that is
-//! meant, framed as v2 frames a packet: two bytes of length, JSON (`uri`, `m`, `h`, or `s`, `h`), and its body.
+//! meant, framed as v2 frames a packet: two bytes of length, JSON (`uri`, `m`, `h`, or `s`, `h`), and its body. A question's header
+//! `id` comes back in its answer, so that nobody can exchange the answers of two.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant, SystemTime},
 };
 
@@ -18,13 +22,15 @@ use teale_noise::{
     respond_to_anyone,
 };
 use teale_telehash::{Endpoint, Ipp, v2};
-use teale_wire::telehash::{Req, Res};
+use teale_wire::telehash::{HeaderValue, Req, Res};
 use thiserror::Error;
 
 /// Where a handshake is asked for.
 pub(crate) const NOISE_URI: &str = "teale:noise";
 /// Where everything else is.
 pub(crate) const SEALED_URI: &str = "teale:sealed";
+/// Which header tells questions apart.
+pub(super) const ID: &str = "id";
 
 /// Why a sealed request came to nothing.
 #[derive(Debug, Error)]
@@ -128,6 +134,7 @@ pub(super) fn greet(
 
 /// A node that is asked over a session of v2.
 pub(crate) struct SealedPeer {
+    asked: AtomicU64,
     endpoint: Endpoint,
     session: v2::SessionId,
     seal: Seal,
@@ -144,7 +151,8 @@ impl SealedPeer {
         to: Ipp,
         (node, key): (NodeId, X25519Public),
     ) -> Result<Self, SealedError> {
-        let session = endpoint.open(to, None).await?;
+        let open = Open { endpoint, session: Some(endpoint.open(to, None).await?) };
+        let session = open.session.ok_or(v2::CloseReason::Closed)?;
         let clock = Clock::start();
         let stamps = TimestampSource::new();
         let (waiting, packet) = initiate(me, node, key, IdentityProof::Required, &stamps, clock.now())?;
@@ -153,21 +161,45 @@ impl SealedPeer {
             return Err(SealedError::Refused(res.s));
         }
         let seal = Seal::new(waiting.finish(&answer, clock.now())?, clock);
-        Ok(Self { endpoint: endpoint.clone(), session, seal })
+        open.keep();
+        Ok(Self { asked: AtomicU64::new(0), endpoint: endpoint.clone(), session, seal })
     }
 
     /// Asks under the seal.
     ///
     /// # Errors
     /// [`SealedError`].
-    pub(crate) async fn ask(&self, req: &Req, body: &[u8]) -> Result<(Res, Bytes), SealedError> {
-        let sealed = self.seal.seal(req, body)?;
+    pub(crate) async fn ask(&self, mut req: Req, body: &[u8]) -> Result<(Res, Bytes), SealedError> {
+        let id = HeaderValue::from(self.asked.fetch_add(1, Ordering::Relaxed));
+        req.h.insert(ID.into(), id.clone());
+        let sealed = self.seal.seal(&req, body)?;
         let outer = Req::new("POST", SEALED_URI);
         let (res, answer) = self.endpoint.request(self.session, outer, sealed).await?;
         if res.s != 200 {
             return Err(SealedError::Refused(res.s));
         }
-        self.seal.open(&answer)
+        let (res, body): (Res, Bytes) = self.seal.open(&answer)?;
+        if res.h.get(ID) == Some(&id) { Ok((res, body)) } else { Err(SealedError::Nonsense) }
+    }
+}
+
+/// A session that is closed unless it is kept.
+struct Open<'a> {
+    endpoint: &'a Endpoint,
+    session: Option<v2::SessionId>,
+}
+
+impl Open<'_> {
+    fn keep(mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if let Some(session) = self.session {
+            self.endpoint.v2(|switch, now| switch.close(now, session));
+        }
     }
 }
 

@@ -18,6 +18,7 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Keeps a tap for each name of each model that is ready here.
 pub(super) async fn keep(inner: Arc<Inner>) {
     let mut taps: HashMap<String, v1::TapId> = HashMap::new();
+    let mut warned = false;
     loop {
         let models = inner.member.cluster.models();
         let own = models.iter().filter(|model| model.local && model.state == "ready");
@@ -29,6 +30,11 @@ pub(super) async fn keep(inner: Arc<Inner>) {
             }
             wanted.contains(name)
         });
+        let too_many = wanted.len() > v1::bounds::OWN_TAPS;
+        if too_many && !std::mem::replace(&mut warned, true) {
+            let (names, most) = (wanted.len(), v1::bounds::OWN_TAPS);
+            tracing::warn!(names, most, "not all models can be found in the DHT: they have too many names");
+        }
         for name in wanted {
             if !taps.contains_key(&name)
                 && taps.len() < v1::bounds::OWN_TAPS

@@ -1,17 +1,17 @@
 //! Answering the requests of peers.
 
-use std::{future::Future, sync::Arc};
+use std::{collections::HashMap, future::Future, sync::Arc};
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use teale_wire::telehash::{Ipp, Req, Res};
 use tokio::{
     sync::{Semaphore, broadcast::error::RecvError},
-    task::JoinSet,
+    task::{AbortHandle, JoinSet},
 };
 
 use super::Endpoint;
-use crate::v2::{Event, SessionId};
+use crate::v2::{Event, RespondError, SessionId};
 
 /// A request of a peer: to an HTTP URI, or to any other.
 #[derive(Debug, Clone)]
@@ -30,8 +30,8 @@ pub struct Asked {
 }
 
 impl Endpoint {
-    /// Answers the requests of peers, `at_once` at a time, each in a task of its own; one too many is answered with status
-    /// 503. Goes on until the future is dropped, and the answers under way with it.
+    /// Answers the requests of peers, `at_once` at a time, each in a task of its own, which ends with the session; one too many
+    /// is answered with status 503. Goes on until the future is dropped, and the answers under way with it.
     pub async fn serve<H, F>(&self, at_once: usize, handler: H)
     where
         H: Fn(Asked) -> F,
@@ -40,6 +40,7 @@ impl Endpoint {
         let mut events = self.events_v2();
         let places = Arc::new(Semaphore::new(at_once));
         let mut running = JoinSet::new();
+        let mut of_session: HashMap<SessionId, Vec<AbortHandle>> = HashMap::new();
         loop {
             while running.try_join_next().is_some() {}
             let event = match events.recv().await {
@@ -50,6 +51,10 @@ impl Endpoint {
                 }
                 Err(RecvError::Closed) => return,
             };
+            if let Event::Closed { id, .. } = &*event {
+                // Nobody is there to be answered.
+                of_session.remove(id).into_iter().flatten().for_each(|task| task.abort());
+            }
             let Event::Request { session, tid, req, bind, body } = &*event else { continue };
             let Some(peer) = self.peer(*session) else { continue };
             let Ok(place) = Arc::clone(&places).try_acquire_owned() else {
@@ -59,11 +64,14 @@ impl Endpoint {
             let (session, tid) = (*session, tid.clone());
             let asked = Asked { session, peer, req: req.clone(), bind: bind.clone(), body: body.clone() };
             let (this, answer) = (self.clone(), handler(asked));
-            running.spawn(async move {
+            let task = running.spawn(async move {
                 let (res, body) = answer.await;
                 this.answer(session, &tid, res, body);
                 drop(place);
             });
+            let tasks = of_session.entry(session).or_default();
+            tasks.retain(|task| !task.is_finished());
+            tasks.push(task);
         }
     }
 
@@ -74,7 +82,11 @@ impl Endpoint {
     }
 
     fn answer(&self, session: SessionId, tid: &str, res: Res, body: Bytes) {
-        if let Some(Err(error)) = self.v2(|switch, now| switch.respond(now, session, tid, res, body)) {
+        let answered = self.v2(|switch, now| match switch.respond(now, session, tid, res, body) {
+            Err(RespondError::Full) => switch.respond(now, session, tid, Res::new(503), Bytes::new()),
+            answered => answered,
+        });
+        if let Some(Err(error)) = answered {
             tracing::debug!(%error, "a request was not answered");
         }
     }

@@ -53,6 +53,10 @@ pub const SEE_ANSWERS: u32 = 64;
 pub const SEE_ANSWERS_EACH: u32 = 8;
 /// Answers to dials without a line per second, to all together.
 pub const SEE_ANSWERS_PER_SECOND: u32 = 1000;
+/// Telexes with nothing but our ring per second, to those whose dials are not answered.
+pub const RINGS_PER_SECOND: u32 = 1000;
+/// Such a telex is at most so long, in bytes: an address of IPv6 twice as long as one of IPv4, and three numbers.
+pub const RING_TELEX: usize = 96;
 /// Entries of one `.see` that are looked at.
 pub const SEE_TAKEN: usize = 20;
 /// How often a switch tells a peer of itself, to be listed, before it takes silence for an answer.

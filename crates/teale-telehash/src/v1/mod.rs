@@ -122,6 +122,8 @@ pub struct Switch {
     contacts: Reflection,
     /// Answers to those who have no line.
     see_answers: Rates,
+    /// Our ring to those who get no answer.
+    rings_told: Rate,
     /// Copies for those who tap: by senders with a line, by all others, and of our own.
     copies: Rates,
     strangers_copies: Rates,
@@ -162,6 +164,7 @@ impl Switch {
                 bounds::SEE_ANSWERS_EACH,
                 bounds::SEE_ANSWERS_PER_SECOND,
             ),
+            rings_told: Rate::new(now, bounds::RINGS_PER_SECOND),
             copies: Rates::new(now, bounds::COPIES_BURST, bounds::COPIES_EACH, bounds::COPIES_PER_SECOND),
             strangers_copies: Rates::new(
                 now,

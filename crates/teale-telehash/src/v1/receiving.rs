@@ -63,14 +63,14 @@ impl Switch {
             self.ask_again(now, from);
         }
         let wanted = proven && (!telex.data.is_empty() || self.own_taps.is_at(from));
-        self.take_in(now, from, telex, proven);
+        self.take_in(now, from, telex, (proven, bytes));
         if wanted {
             self.acknowledge(now, from);
         }
     }
 
     /// What a telex says, once its headers are done with.
-    fn take_in(&mut self, now: Duration, from: Ipp, mut telex: Telex, proven: bool) {
+    fn take_in(&mut self, now: Duration, from: Ipp, mut telex: Telex, (proven, bytes): (bool, usize)) {
         if let Some(see) = telex.see.take() {
             // Whoever asks at the same time tells of itself, and answers nothing.
             let answer = !telex.signals.contains_key("+end");
@@ -81,7 +81,7 @@ impl Switch {
             self.counters.taps_refused += u64::from(!taken);
         }
         if let Some(end) = telex.end().filter(|_| telex.hop == 0) {
-            self.answer_dial(now, from, end, proven);
+            self.answer_dial(now, from, end, (proven, bytes));
         }
         if !telex.signals.is_empty() {
             self.take_signals(now, from, &telex, proven);

@@ -20,15 +20,17 @@ impl Switch {
 
     /// Answers a dial: the nearest switches that are nearer to the end than we are, or ourselves. The asker may be one of
     /// them, and so knows.
-    pub(super) fn answer_dial(&mut self, now: Duration, from: Ipp, end: End, proven: bool) {
+    pub(super) fn answer_dial(&mut self, now: Duration, from: Ipp, end: End, (proven, bytes): (bool, usize)) {
         if self.config.level != Level::Full {
             return;
         }
         // An answer is longer than the question, and only a line shows that somebody there has asked.
         if !proven && !self.see_answers.admit(now, Party::of(from)) {
             self.counters.dials_unanswered += 1;
-            // Not longer than the question; but whoever is there has our ring now, and asks again on a line.
-            _ = self.send(now, from, Telex::default());
+            // Whoever is there has our ring then, and asks again on a line. It is never longer than the question.
+            if bytes >= bounds::RING_TELEX && self.rings_told.admit(now) {
+                _ = self.send(now, from, Telex::default());
+            }
             return;
         }
         let see = self.nearer(now, from, end);

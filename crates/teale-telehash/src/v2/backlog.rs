@@ -79,6 +79,11 @@ impl Backlog {
         self.bodies.len()
     }
 
+    /// What is left of them, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bodies.iter().map(|body| body.body.len()).sum()
+    }
+
     /// Forgets what is left of a thread.
     pub(super) fn forget(&mut self, tid: &str) {
         self.bodies.retain(|body| body.tid != tid);

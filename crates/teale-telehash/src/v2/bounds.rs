@@ -155,6 +155,10 @@ pub const BODY: usize = 4 << 20;
 pub const BODIES: usize = 64 << 20;
 /// Of these, so many for the peers at one IP address.
 pub const BODIES_PER_HOST: usize = 16 << 20;
+/// Bodies of responses that wait for a peer to take them, in bytes: of all peers …
+pub const ANSWERS: usize = 64 << 20;
+/// … and of those at one IP address.
+pub const ANSWERS_PER_HOST: usize = 16 << 20;
 /// What keeping a packet of a body costs beside its bytes.
 pub const PART: usize = 96;
 

@@ -10,7 +10,7 @@ use super::{
     backlog::Outgoing,
     bounds,
     ports::{Event, RequestFailure, RequestId, RespondError, SessionId},
-    session::Phase,
+    session::{Phase, Session},
     starts,
     threads::{Room, Threads, Whole},
 };
@@ -50,7 +50,7 @@ impl Switch {
     /// Answers an [`Event::Request`].
     ///
     /// # Errors
-    /// See [`RespondError`]. A head that is too big leaves the request to be answered otherwise.
+    /// See [`RespondError`]. A head or a body that is too big leaves the request to be answered otherwise.
     pub fn respond(
         &mut self,
         now: Duration,
@@ -59,9 +59,13 @@ impl Switch {
         res: Res,
         body: Bytes,
     ) -> Result<(), RespondError> {
+        let fits = body.is_empty() || self.room_for_answers(session) >= body.len();
         let session = self.sessions.get_mut(session).ok_or(RespondError::NoRequest)?;
         if !session.threads.is_answering(tid) || session.backlog.bodies() >= 2 * bounds::THREADS {
             return Err(RespondError::NoRequest);
+        }
+        if !fits {
+            return Err(RespondError::Full);
         }
         let head = Packet { tid: Some(tid.to_owned()), res: Some(res), ..Packet::default() };
         let outgoing = Outgoing::new(head, body).ok_or(RespondError::TooBig)?;
@@ -97,6 +101,15 @@ impl Switch {
             self.sessions.at(Party::of(session.peer)).map(|(_, session)| session.threads.cost()).sum();
         let share = bounds::BODIES_PER_HOST.saturating_sub(here);
         bounds::BODIES.saturating_sub(self.bodies).min(share)
+    }
+
+    /// What a response to this peer may take beyond what waits already: one that takes nothing must not make us keep more.
+    fn room_for_answers(&self, id: SessionId) -> usize {
+        let Some(session) = self.sessions.get(id) else { return 0 };
+        let waiting = |(_, session): (SessionId, &Session)| session.backlog.bytes();
+        let here: usize = self.sessions.at(Party::of(session.peer)).map(waiting).sum();
+        let all: usize = self.sessions.iter().map(waiting).sum();
+        bounds::ANSWERS.saturating_sub(all).min(bounds::ANSWERS_PER_HOST.saturating_sub(here))
     }
 
     /// Hands up what is whole now.

@@ -10,7 +10,6 @@ use super::{
     channel::Channel,
     ports::{CloseReason, Event, RequestFailure, SessionId},
     session::{Offer, Session},
-    sessions::Sessions,
     starts,
 };
 use crate::{
@@ -31,7 +30,8 @@ impl Switch {
 
     /// Answers an [`Event::Heard`]: opens a session to its `source` with its `tid`, and says who we claim to be. As anybody can
     /// name a source, this is done once in ten seconds for each, and not for too many: otherwise the session is
-    /// [`Closed`](Event::Closed) as [`Full`](CloseReason::Full) at once.
+    /// [`Closed`](Event::Closed) as [`Full`](CloseReason::Full) at once. If a session to the source is being opened already,
+    /// that one is meant and returned, and says this as well, up to [`bounds::UNSAID`] times.
     pub fn accept(
         &mut self,
         now: Duration,
@@ -162,7 +162,10 @@ impl Switch {
 
     fn admit(&mut self, now: Duration, from: Ipp, theirs: &str, offer: Offer) -> Option<SessionId> {
         let party = Party::of(from);
-        if !self.sessions.has_share(from, false) || !self.start_answers.admit(now, party) {
+        // A peer that is answered takes the session for open, and looks no further.
+        let room =
+            self.sessions.has_share(from, false) && (!self.is_full() || self.spare_session().is_some());
+        if !room || !self.start_answers.admit(now, party) {
             self.counters.refused_starts += 1;
             return None;
         }
@@ -236,18 +239,21 @@ impl Switch {
 
     /// Makes room for one more session that a peer began, whose address is proven now.
     fn make_room(&mut self, now: Duration) -> bool {
-        let full = |sessions: &Sessions| sessions.established() >= bounds::SESSIONS - bounds::SESSIONS_OURS;
-        if full(&self.sessions)
+        if self.is_full()
             && let Some(spare) = self.spare_session()
         {
             self.end(now, spare, CloseReason::Full);
         }
-        !full(&self.sessions)
+        !self.is_full()
+    }
+
+    fn is_full(&self) -> bool {
+        self.sessions.established() >= bounds::SESSIONS - bounds::SESSIONS_OURS
     }
 
     fn opened(&mut self, now: Duration, id: SessionId, offer: Offer) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        session.heard = now;
+        (session.heard, session.opened) = (now, Some(now));
         let (peer, incoming) = (session.peer, !session.ours);
         self.learn_own(now);
         self.bind(peer, offer.bind.as_deref());

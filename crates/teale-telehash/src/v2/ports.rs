@@ -259,6 +259,9 @@ pub enum RespondError {
     /// Its headers do not fit into a packet.
     #[error("the response's head does not fit into a packet")]
     TooBig,
+    /// This peer, or all together, take too little of what waits for them. A response without a body is still taken.
+    #[error("too much waits for the peer already")]
+    Full,
 }
 
 /// A session as a status page shows it.

@@ -101,12 +101,12 @@ impl Switch {
         }
     }
 
-    /// A packet of a session has a tid, and asks for nothing: it may be that of a search, if the session is newer than that.
+    /// A packet of a session has a tid, and asks for nothing: it may be that of a search, if the session opened later.
     pub(super) fn came_back(&mut self, session: SessionId, tid: Option<&str>) {
         let Some(id) = tid.and_then(|tid| self.seeks.with_tid(tid)) else { return };
         let began = self.seeks.all.get(&id).map(|seek| seek.began);
-        let met = self.sessions.get(session).map(|session| session.met);
-        if began < met {
+        let opened = self.sessions.get(session).and_then(|session| session.opened);
+        if began < opened {
             self.found(id, session);
         }
     }

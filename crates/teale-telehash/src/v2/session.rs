@@ -76,6 +76,8 @@ pub(super) struct Session {
     unsaid: Vec<Offer>,
     /// When it began.
     pub(super) met: Duration,
+    /// When it opened.
+    pub(super) opened: Option<Duration>,
     pub(super) heard: Duration,
     pub(super) spoke: Duration,
 }
@@ -114,6 +116,7 @@ impl Session {
             behind_nat: false,
             unsaid: Vec::new(),
             met: now,
+            opened: None,
             heard: now,
             spoke: now,
         }

@@ -218,15 +218,21 @@ fn spoofed_askers_get_little_whatever_they_confirm() {
     let before = bench.switch.counters().dials_answered;
     for n in 0..20_000_u32 {
         let victim = Ipp::new(([11, 9, 9, 9], 1 + (n % 60_000) as u16).into()).unwrap();
-        let dial = json!({"+end": end_of(format!("{n}")), "_br": 1_000_000_000_000_u64});
+        let dial = json!({"+end": end_of(format!("{n}")), "_br": 1e9 as u64});
         asked += dial.to_string().len();
         answered += bench.hear(victim, dial).iter().map(|sent| sent.bytes).sum::<usize>();
         bench.now += secs(0.0005);
     }
-    // Who asks too often gets our ring at most, which is less than what was asked.
-    assert!(answered < asked, "{answered} bytes for {asked}");
+    // What is as short as a dial can be gets no answer at all beyond that …
+    assert!(answered * 3 < asked, "{answered} bytes for {asked}");
     let dials = bench.switch.counters().dials_answered - before;
     assert!((64 + 8 * 9..=64 + 8 * 10).contains(&dials), "{dials} in ten seconds");
+    // … and a longer one our ring at most, with which a line can be opened.
+    let victim = Ipp::new(([11, 9, 9, 9], 7).into()).unwrap();
+    let dial = json!({"+end": ABC, "_to": OWN, "_br": 1e9 as u64, "_ring": 77});
+    let sent = bench.hear(victim, dial.clone());
+    assert!(sent.len() == 1 && sent[0].see().is_none() && sent[0].get("_line").is_some(), "{sent:?}");
+    assert!(sent[0].bytes < dial.to_string().len());
     // At a rate at which all are answered, no more than so much comes back.
     let before = bench.switch.counters().dials_answered;
     bench.now += secs(1.0);

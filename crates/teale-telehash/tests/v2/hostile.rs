@@ -1,7 +1,7 @@
 //! Strangers who mean harm. Whatever they do is bounded.
 
 use serde_json::json;
-use teale_telehash::v2::{CloseReason, Event, Req, bounds};
+use teale_telehash::v2::{CloseReason, Event, Req, Res, RespondError, bounds};
 
 use crate::support::*;
 
@@ -321,6 +321,31 @@ fn one_host_has_not_all_the_room_for_bodies() {
     assert!(node.switch.buffered() > bounds::BODIES_PER_HOST - 100_000);
     fill(&mut node, "10.8.0.2", 1..=2);
     assert!(node.switch.buffered() > bounds::BODIES_PER_HOST + 2 * 60 * 60 * 1200);
+}
+
+#[test]
+fn answers_that_nobody_takes_are_bounded() {
+    let mut node = Node::new();
+    let mut bob = Friend::open(&mut node, BOB);
+    let session = node.session(BOB);
+    let (mut taken, mut full) = (0, 0);
+    for n in 0..30 {
+        let tid = format!("{n}");
+        bob.say(&mut node, json!({"tid": tid, "req": {"uri": "x:", "m": "GET"}, "done": true}));
+        let body = vec![0; 1 << 20];
+        match node.act(|switch, now| switch.respond(now, session, &tid, Res::new(200), body.into())) {
+            Ok(()) => taken += 1,
+            Err(RespondError::Full) => {
+                full += 1;
+                let empty =
+                    node.act(|switch, now| switch.respond(now, session, &tid, Res::new(503), "".into()));
+                assert_eq!(empty, Ok(()), "that it is too much can still be said");
+            }
+            Err(other) => panic!("{other}"),
+        }
+    }
+    // What is under way in the window does not count.
+    assert_eq!((taken, full), (bounds::ANSWERS_PER_HOST >> 20, 30 - (bounds::ANSWERS_PER_HOST >> 20)));
 }
 
 #[test]
