@@ -134,7 +134,13 @@ impl World {
                     ..ChatRequest::default()
                 };
                 self.nodes[side].asks.insert(ask);
-                self.input(side, Input::Ask { ask, request: Box::new(request) });
+                let request = Box::new(request);
+                let input = if op & 0x10 == 0 {
+                    Input::Ask { ask, request }
+                } else {
+                    Input::Serve { ask, guest: NodeId::from_bytes([op >> 5; 32]), request }
+                };
+                self.input(side, input);
             }
             6 => {
                 let nth = arg(bytes);
