@@ -14,7 +14,11 @@ use teale_telehash::{
 };
 use teale_wire::telehash::Telex;
 
+/// When it is measured, and when the first peer came.
 const NOW: Duration = Duration::from_secs(100);
+const BEGIN: Duration = Duration::from_secs(80);
+/// From one peer to the next: strangers are answered at a rate.
+const GAP: Duration = Duration::from_millis(2);
 const FOR: Duration = Duration::from_secs(1);
 
 fn own() -> Ipp {
@@ -27,8 +31,8 @@ fn address(n: u32) -> SocketAddr {
 }
 
 /// What is sent upon a datagram.
-fn hear(switch: &mut Switch, from: SocketAddr, bytes: &[u8]) -> Vec<Telex> {
-    switch.handle(NOW, Input::Datagram { from, bytes });
+fn hear(switch: &mut Switch, now: Duration, from: SocketAddr, bytes: &[u8]) -> Vec<Telex> {
+    switch.handle(now, Input::Datagram { from, bytes });
     let mut sent = Vec::new();
     loop {
         match switch.poll() {
@@ -56,15 +60,21 @@ fn work(switch: &mut Switch, from: SocketAddr, bytes: &[u8]) -> usize {
 
 /// A switch that so many have told of themselves.
 fn switch(peers: u32) -> Switch {
-    let mut switch = Switch::new(Config { own: Some(own()), ..Config::default() }, NOW, [1; 32]);
+    let mut switch = Switch::new(Config { own: Some(own()), ..Config::default() }, BEGIN, [1; 32]);
     for n in 0..peers {
-        let from = address(n);
-        let sent =
-            hear(&mut switch, from, br#"{"+end":"a9993e364706816aba3e25717850c26c9cd0d89d","_ring":7}"#);
-        let line = sent[0].line.unwrap();
-        hear(&mut switch, from, format!(r#"{{".see":["{from}"],"_line":{line},"_br":1000000}}"#).as_bytes());
+        lined(&mut switch, BEGIN + GAP * n, n);
     }
     switch
+}
+
+/// Opens a line with a peer that tells of itself.
+fn lined(switch: &mut Switch, now: Duration, n: u32) -> u32 {
+    let from = address(n);
+    let ring = br#"{"+end":"a9993e364706816aba3e25717850c26c9cd0d89d","_ring":7}"#;
+    let line = hear(switch, now, from, ring)[0].line.unwrap();
+    let told = format!(r#"{{".see":["{from}"],"_line":{line},"_br":1000000000000}}"#);
+    hear(switch, now, from, told.as_bytes());
+    line
 }
 
 fn measure(name: &str, mut one: impl FnMut(u32) -> usize) {
@@ -91,26 +101,29 @@ fn main() {
     measure("a dial parsed", |n| Telex::parse(black_box(dial(n))).map_or(0, |telex| telex.signals.len()));
     for peers in [0, 50, 300, 3000] {
         let mut switch = switch(peers);
+        let asked: Vec<Vec<u8>> = (0..100)
+            .map(|n| {
+                let line = lined(&mut switch, BEGIN + GAP * (peers + n), 1_000_000 + n);
+                let end = end_of(format!("{n}"));
+                let to = own();
+                format!(r#"{{"+end":"{end}","_to":"{to}","_br":1000000000000,"_line":{line}}}"#).into_bytes()
+            })
+            .collect();
         let kept = switch.lines().filter(|line| line.kept).count();
         measure(&format!("dials of 100 peers answered, {kept} in buckets"), |n| {
-            work(&mut switch, address(1_000_000 + n % 100), dial(n))
+            work(&mut switch, address(1_000_000 + n % 100), &asked[n as usize % 100])
         });
-        measure(&format!("dials of ever new addresses answered, {kept} in buckets"), |n| {
+        measure(&format!("dials of ever new addresses, {kept} in buckets"), |n| {
             work(&mut switch, address(2_000_000 + n), dial(n))
         });
     }
     for tappers in [0, 1, 256] {
-        let mut switch = switch(tappers);
+        let mut switch = switch(0);
         for n in 0..tappers {
-            let from = address(n);
-            let line = hear(
-                &mut switch,
-                from,
-                br#"{"+end":"a9993e364706816aba3e25717850c26c9cd0d89d","_br":1000000}"#,
-            );
+            let now = BEGIN + GAP * n;
+            let line = lined(&mut switch, now, n);
             let tap = r#"{"is":{"+end":"a9993e364706816aba3e25717850c26c9cd0d89d"},"has":["+foo"]}"#;
-            let tap = format!(r#"{{".tap":[{tap}],"_line":{}}}"#, line[0].line.unwrap());
-            hear(&mut switch, from, tap.as_bytes());
+            hear(&mut switch, now, address(n), format!(r#"{{".tap":[{tap}],"_line":{line}}}"#).as_bytes());
         }
         measure(&format!("signals that none of {tappers} tappers wants"), |n| {
             work(
