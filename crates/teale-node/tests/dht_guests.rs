@@ -136,8 +136,7 @@ async fn only_those_who_prove_who_they_are_are_answered() {
     assert_eq!(other.ask("teale:sealed", packet).await.0, 400);
 
     let chat = |model: &str, more: Value| {
-        let mut body =
-            json!({"model": model, "max_tokens": 4, "messages": [{"role": "user", "content": "hi"}]});
+        let mut body = json!({"model": model, "max_tokens": 4, "temperature": 0, "messages": [{"role": "user", "content": "hi"}]});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         body.to_string()
     };

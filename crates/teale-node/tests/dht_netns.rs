@@ -135,7 +135,7 @@ fn a_question_from_one_home_to_another_needs_neither_relay_nor_tcp() {
     let began = Instant::now();
     let mut ask = World::teale(&street.space("home"), &folder.path().join("home"));
     ask.args(["-v", "dht", "ask", "--json", "--seed", "198.51.100.1:42424", "--model", "tiny"]);
-    let output = finish(ask.args(["--max-tokens", "16", "hello"]));
+    let output = finish(ask.args(["--max-tokens", "16", "--temperature", "0", "hello"]));
     let log = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{log}\nprovider:\n{}", provider.log());
     println!("a question through two NATs, over the DHT, took {:?}", began.elapsed());
