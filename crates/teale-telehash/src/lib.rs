@@ -6,7 +6,8 @@
 //! - [`v2`]: the draft of 2012-08-03. Packets of JSON and a body; sessions with reliable delivery, requests and
 //!   answers, subscriptions to a hash.
 //! - [`Endpoint`] (feature `io`): both of them on one UDP socket and tokio.
-//! - [`end_of`], [`end_of_switch`]: where things are in the DHT; [`plausible`]: which addresses can be in it.
+//! - [`end_of`], [`end_of_switch`]: where things are in the DHT; [`plausible`]: which addresses can be in it; [`Party`]: who
+//!   stands behind one.
 //!
 //! The contract: both switches are machines without socket, clock or randomness of their own. Datagrams and calls go in;
 //! after each, `poll` is drained until it says when to wake it. Everything a stranger can make grow is bounded by a named
@@ -26,7 +27,7 @@ pub mod v2;
 pub use hash::{end_of, end_of_switch};
 #[cfg(feature = "io")]
 pub use io::{Asked, Dialed, Endpoint, EndpointConfig, EndpointError};
-pub use scope::plausible;
+pub use scope::{Party, plausible};
 pub use teale_wire::telehash::{Distance, End, Ipp};
 
 /// The README's example compiles.

@@ -35,10 +35,11 @@ fn reach(ip: IpAddr) -> Reach {
 /// Who stands behind an address, for everything that is shared out among strangers: an IPv4 address, or the 64 bits of IPv6
 /// that one subscriber has. Ports are free, so they count for nothing; but on one machine's loopback all are its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Party(IpAddr, u16);
+pub struct Party(IpAddr, u16);
 
 impl Party {
-    pub(crate) fn of(ipp: Ipp) -> Self {
+    /// Of a switch.
+    pub fn of(ipp: Ipp) -> Self {
         match ipp.ip() {
             ip if ip.is_loopback() => Self(ip, ipp.port()),
             IpAddr::V6(ip) => Self(Ipv6Addr::from_bits(ip.to_bits() & !u128::from(u64::MAX)).into(), 0),

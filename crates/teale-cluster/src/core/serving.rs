@@ -289,7 +289,8 @@ impl Core {
                 self.measure(id);
                 let job = self.jobs.remove(&id);
                 if let (Some(node), Some(job)) = (guest, job) {
-                    self.served(node, &job, result.as_ref().err().map(ToString::to_string));
+                    let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
+                    self.served(node, job.model, tokens, result.as_ref().err().map(ToString::to_string));
                 }
                 match result {
                     Ok(()) => self.ask_complete(ask, None, None),
@@ -351,15 +352,13 @@ impl Core {
                 }
             }
         }
-        self.counters.served += 1;
-        self.event(ClusterEvent::Served { node: peer, model, tokens, error });
+        self.served(peer, model, tokens, error);
     }
 
-    /// A guest's request is over.
-    pub(super) fn served(&mut self, node: NodeId, job: &Job, error: Option<String>) {
-        let tokens = job.usage.as_ref().map_or(job.chunks, |usage| usage.completion_tokens);
+    /// Somebody else's request is over.
+    pub(super) fn served(&mut self, node: NodeId, model: String, tokens: u64, error: Option<String>) {
         self.counters.served += 1;
-        self.event(ClusterEvent::Served { node, model: job.model.clone(), tokens, error });
+        self.event(ClusterEvent::Served { node, model, tokens, error });
     }
 
     fn measure(&mut self, id: JobId) {

@@ -6,7 +6,7 @@ use super::{
     Core, JobId, LinkId, Output,
     serving::{Job, JobState, Origin},
 };
-use crate::{AskError, ClusterEvent};
+use crate::AskError;
 
 impl Core {
     /// A peer changed its mind.
@@ -41,9 +41,7 @@ impl Core {
         }
         let Origin::Peer { link: link_id, peer, id: request } = origin else {
             if let (Some(node), JobState::Queued(_) | JobState::Running) = (origin.peer(), &was) {
-                self.counters.served += 1;
-                let error = Some(complaint.unwrap_or("cancelled").to_owned());
-                self.event(ClusterEvent::Served { node, model, tokens, error });
+                self.served(node, model, tokens, Some(complaint.unwrap_or("cancelled").to_owned()));
             }
             return;
         };
@@ -61,9 +59,7 @@ impl Core {
         if matches!(was, JobState::Ended) {
             return; // Its end was told before.
         }
-        self.counters.served += 1;
-        let error = Some(complaint.unwrap_or("cancelled").to_owned());
-        self.event(ClusterEvent::Served { node: peer, model, tokens, error });
+        self.served(peer, model, tokens, Some(complaint.unwrap_or("cancelled").to_owned()));
     }
 
     /// Sends a request that only waited away.

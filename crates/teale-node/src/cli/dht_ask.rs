@@ -1,10 +1,9 @@
 //! `teale-node dht ask`: one question over the DHT's own sessions, sealed; no relay and no TCP.
 
 use std::{
-    collections::BTreeMap,
     pin::pin,
     sync::{Mutex, MutexGuard, PoisonError},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -18,12 +17,10 @@ use tokio::{sync::mpsc, time::timeout};
 
 use super::{dht::Enter, failure::Failure, global::Context, prompt};
 use crate::{
-    dht::{CONTACT_URI, Places, QUESTION, SIGNAL, SealedPeer, check_contact, end},
+    dht::{CONTACT_URI, PAUSE, Places, QUESTION, SealedPeer, announce_once, check_contact, unix},
     output::plain,
 };
 
-/// The pause between two announcements: a telex may be lost.
-const PAUSE: Duration = Duration::from_secs(5);
 /// Providers that present themselves and wait for their turn.
 const WAITING: usize = 16;
 /// Of these, so many prove at a time who they are …
@@ -195,17 +192,9 @@ async fn question(peer: &SealedPeer, node: NodeId, body: &str) -> Result<Value, 
 /// Says again and again that somebody looks for the model.
 async fn announce(endpoint: &Endpoint, own: Ipp, model: &str) {
     loop {
-        let signals = BTreeMap::from([(SIGNAL.to_owned(), own.to_string())]);
-        let told = endpoint.announce(end(model), signals).await.unwrap_or_default();
-        tracing::debug!(model, switches = told.len(), "looking in the DHT");
-        meet(endpoint, &told);
+        announce_once(endpoint, own, model).await;
         tokio::time::sleep(PAUSE).await;
     }
-}
-
-/// Those who pass the signal on are asked next to open a way to us: they must know us in v2 as well.
-fn meet(endpoint: &Endpoint, told: &[Ipp]) {
-    endpoint.v2(|switch, now| told.iter().for_each(|ipp| switch.learn(now, *ipp)));
 }
 
 /// Waits for providers that present themselves.
@@ -236,7 +225,7 @@ impl Waiting<'_> {
     }
 
     fn take(&self, asked: &Asked) -> Result<Bytes, u16> {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let unix = unix();
         let (record, _) = check_contact(&asked.body, self.me.node_id(), unix).map_err(|_| 400_u16)?;
         if self.node.is_some_and(|node| node != record.node_id) {
             return Err(403);

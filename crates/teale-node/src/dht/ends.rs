@@ -15,7 +15,7 @@ pub(super) fn names(model: &str) -> Vec<String> {
 }
 
 /// The end of a name: its SHA-1.
-pub(crate) fn end(name: &str) -> End {
+pub(super) fn end(name: &str) -> End {
     end_of(name.to_lowercase())
 }
 

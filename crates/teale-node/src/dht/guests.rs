@@ -2,14 +2,13 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::Bytes;
 use teale_identity::NodeId;
 use teale_noise::{Packet, Phase, ReplayGuard};
-use teale_telehash::{Asked, v2::SessionId};
+use teale_telehash::{Asked, Party, v2::SessionId};
 use teale_wire::telehash::{HeaderValue, Req, Res};
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -37,7 +36,7 @@ const HANDSHAKES_EACH: u32 = 8;
 struct Guest {
     node: NodeId,
     seal: Seal,
-    ip: IpAddr,
+    party: Party,
     since: Instant,
     places: Arc<Semaphore>,
 }
@@ -86,7 +85,7 @@ impl Guests {
 struct Handshakes {
     since: Instant,
     all: u32,
-    of: HashMap<IpAddr, u32>,
+    of: HashMap<Party, u32>,
 }
 
 impl Handshakes {
@@ -94,14 +93,14 @@ impl Handshakes {
         Self { since: Instant::now(), all: 0, of: HashMap::new() }
     }
 
-    fn admit(&mut self, now: Instant, ip: IpAddr) -> bool {
+    fn admit(&mut self, now: Instant, party: Party) -> bool {
         if now.duration_since(self.since).as_secs() >= 1 {
             *self = Self { since: now, all: 0, of: HashMap::new() };
         }
         if self.all >= HANDSHAKES_PER_SECOND {
             return false;
         }
-        let of = self.of.entry(ip).or_default();
+        let of = self.of.entry(party).or_default();
         *of += 1;
         let admitted = *of <= HANDSHAKES_EACH;
         self.all += u32::from(admitted);
@@ -119,11 +118,11 @@ impl State {
         if self.known.len() < GUESTS {
             return;
         }
-        let mut counts: HashMap<IpAddr, usize> = HashMap::new();
+        let mut counts: HashMap<Party, usize> = HashMap::new();
         for guest in self.known.values() {
-            *counts.entry(guest.ip).or_default() += 1;
+            *counts.entry(guest.party).or_default() += 1;
         }
-        let key = |guest: &Guest| (counts.get(&guest.ip).copied(), std::cmp::Reverse(guest.since));
+        let key = |guest: &Guest| (counts.get(&guest.party).copied(), std::cmp::Reverse(guest.since));
         let gone = self.known.iter().max_by_key(|(_, guest)| key(guest)).map(|(session, _)| *session);
         if let Some(session) = gone {
             self.known.remove(&session);
@@ -137,9 +136,9 @@ pub(super) fn shake(inner: &Inner, asked: &Asked) -> (Res, Bytes) {
     if Packet::classify(&asked.body, Phase::Open) != Ok(Packet::Initiation) {
         return refuse(400);
     }
-    let (now, ip) = (Instant::now(), asked.peer.ip());
+    let (now, party) = (Instant::now(), Party::of(asked.peer));
     let mut state = inner.guests.state();
-    if !state.handshakes.admit(now, ip) {
+    if !state.handshakes.admit(now, party) {
         return refuse(503);
     }
     match greet(&inner.member.identity, &mut state.replays, inner.guests.clock, &asked.body) {
@@ -148,7 +147,7 @@ pub(super) fn shake(inner: &Inner, asked: &Asked) -> (Res, Bytes) {
             let before = state.known.remove(&asked.session).map(|guest| Arc::clone(&guest.places));
             let places = before.unwrap_or_else(|| Arc::new(Semaphore::new(AT_ONCE)));
             state.make_room(|session| inner.endpoint.peer(session).is_some());
-            let guest = Guest { node, seal, ip, since: now, places };
+            let guest = Guest { node, seal, party, since: now, places };
             state.known.insert(asked.session, Arc::new(guest));
             (Res::new(200), answer)
         }
@@ -208,8 +207,11 @@ mod tests {
     #[test]
     fn one_address_does_not_use_up_the_handshakes() {
         let (mut handshakes, now) = (Handshakes::new(), Instant::now());
-        let ip = |n: u8| IpAddr::from([10, 0, 0, n]);
-        let mut admitted = |now, from| (0..100).filter(|_| handshakes.admit(now, ip(from))).count();
+        // Ports are free.
+        let at =
+            |n: u8, port: u16| Party::of(teale_telehash::Ipp::new(([10, 0, 0, n], port).into()).unwrap());
+        let mut admitted =
+            |now, from| (1..=100).filter(|port| handshakes.admit(now, at(from, *port))).count();
         assert_eq!(admitted(now, 1), HANDSHAKES_EACH as usize);
         assert_eq!(admitted(now, 2), HANDSHAKES_EACH as usize);
         assert_eq!(admitted(now + Duration::from_secs(1), 1), HANDSHAKES_EACH as usize);

@@ -1,13 +1,13 @@
 //! Two nodes exchange contact records in a session of v2. The provider opens it, the seeker answers.
 
 use std::{
-    net::{IpAddr, SocketAddr},
+    net::IpAddr,
     sync::{Arc, atomic::Ordering},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
-use teale_telehash::{Asked, Ipp, plausible, v2};
+use teale_telehash::{Asked, Ipp, Party, plausible, v2};
 use teale_wire::{
     limits,
     telehash::{Req, Res},
@@ -51,11 +51,10 @@ pub(super) fn begin(inner: &Arc<Inner>, seeker: Ipp, via: Ipp) {
     });
 }
 
-/// Whether this is the first that is heard of somebody for a while; then it is remembered. On loopback, where all have one
-/// address, ports tell them apart.
+/// Whether this is the first that is heard of somebody for a while; then it is remembered.
 fn is_first(inner: &Inner, peer: Ipp) -> bool {
     let now = Instant::now();
-    let key = if peer.ip().is_loopback() { peer.socket_addr() } else { SocketAddr::new(peer.ip(), 0) };
+    let key = Party::of(peer);
     let mut state = inner.state();
     if state.met.get(&key).is_some_and(|at| now < *at + AGAIN) {
         return false;
@@ -174,6 +173,6 @@ fn own_record(inner: &Inner) -> Option<Bytes> {
     record.map(Bytes::from).inspect_err(|error| tracing::error!(%error, "no contact record can be made")).ok()
 }
 
-fn unix() -> Duration {
+pub(crate) fn unix() -> Duration {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }

@@ -29,18 +29,19 @@ use std::{
 use serde::Serialize;
 use teale_cluster::{Cluster, lan::Lan};
 use teale_identity::Identity;
-use teale_telehash::{Endpoint, EndpointConfig, Ipp, v1, v2};
+use teale_telehash::{Endpoint, EndpointConfig, Ipp, Party, v1, v2};
 use tokio::{sync::Semaphore, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::NodeError;
 
 pub(crate) use contact::{Places, check as check_contact};
-pub(crate) use ends::end;
+pub(crate) use meeting::unix;
 pub(crate) use sealed::SealedPeer;
+pub(crate) use seeking::{PAUSE, announce_once};
 
 /// The signal with which a seeker says where it takes a session of v2.
-pub(crate) const SIGNAL: &str = "+teale";
+const SIGNAL: &str = "+teale";
 /// What a request for the other side's contact record is addressed to.
 pub(crate) const CONTACT_URI: &str = "teale:contact";
 /// Requests of peers that are being answered at once.
@@ -116,8 +117,8 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// When an address was met last.
-    met: HashMap<SocketAddr, Instant>,
+    /// When somebody was met last.
+    met: HashMap<Party, Instant>,
     /// Models that nobody was found for, and when.
     missed: HashMap<String, Instant>,
     /// Whoever presents itself until then may be an answer to an announcement.

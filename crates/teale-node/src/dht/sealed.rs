@@ -11,7 +11,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -24,6 +24,8 @@ use teale_noise::{
 use teale_telehash::{Endpoint, Ipp, v2};
 use teale_wire::telehash::{HeaderValue, Req, Res};
 use thiserror::Error;
+
+use super::unix;
 
 /// Where a handshake is asked for.
 pub(crate) const NOISE_URI: &str = "teale:noise";
@@ -111,8 +113,7 @@ impl Clock {
     }
 
     fn now(self) -> Now {
-        let unix = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        Now { unix, monotonic: self.monotonic() }
+        Now { unix: unix(), monotonic: self.monotonic() }
     }
 }
 

@@ -72,6 +72,10 @@ impl Endpoint {
             let tasks = of_session.entry(session).or_default();
             tasks.retain(|task| !task.is_finished());
             tasks.push(task);
+            // The word that a session has closed may have been lost.
+            if of_session.len() > 2 * at_once {
+                of_session.retain(|_, tasks| tasks.iter().any(|task| !task.is_finished()));
+            }
         }
     }
 
