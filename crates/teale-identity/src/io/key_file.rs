@@ -180,15 +180,19 @@ impl KeyFile {
             let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
             options.custom_flags(flags.bits().cast_signed());
         }
-        options.open(&self.path).map_err(|error| {
-            let path = self.path.clone();
-            match fs::symlink_metadata(&path) {
-                Err(lost) if lost.kind() == io::ErrorKind::NotFound => KeyFileError::NotFound { path },
-                Ok(metadata) if metadata.is_symlink() => KeyFileError::SymbolicLink { path },
-                Ok(metadata) if !metadata.is_file() => KeyFileError::NotAFile { path },
-                _ => KeyFileError::Io { action: "open", path, source: error },
-            }
-        })
+        options.open(&self.path).map_err(|error| self.refused(error))
+    }
+
+    /// Names why the open failed. The path is looked at a moment later, when another process may have made the file:
+    /// what the open found missing was missing.
+    fn refused(&self, error: io::Error) -> KeyFileError {
+        let path = self.path.clone();
+        match fs::symlink_metadata(&path) {
+            Ok(metadata) if metadata.is_symlink() => KeyFileError::SymbolicLink { path },
+            _ if error.kind() == io::ErrorKind::NotFound => KeyFileError::NotFound { path },
+            Ok(metadata) if !metadata.is_file() => KeyFileError::NotAFile { path },
+            _ => KeyFileError::Io { action: "open", path, source: error },
+        }
     }
 
     fn check(&self, metadata: &fs::Metadata) -> Result<(), KeyFileError> {
@@ -244,4 +248,20 @@ fn create_folder(folder: &Path) -> io::Result<()> {
 /// Makes the new name survive a power cut. Windows has no such call; its file systems journal names.
 fn sync_folder(folder: &Path) -> io::Result<()> {
     if cfg!(unix) { File::open(folder)?.sync_all() } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    #[test]
+    fn a_file_that_appears_just_after_the_open_was_missing() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = KeyFile::new(folder.path().join("key"));
+        assert!(file.create(&Identity::from_seed([1; 32])).unwrap());
+        assert!(matches!(file.refused(io::ErrorKind::NotFound.into()), KeyFileError::NotFound { .. }));
+        assert!(matches!(file.refused(io::ErrorKind::PermissionDenied.into()), KeyFileError::Io { .. }));
+    }
 }
