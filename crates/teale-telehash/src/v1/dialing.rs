@@ -82,16 +82,17 @@ impl Switch {
         self.run_dial(now, id);
     }
 
-    /// Whom a dial starts with: the nearest that are listed, else any that are alive, else the seeds.
+    /// Whom a dial starts with: the nearest that are listed and the nearest that is alive; of too few listed any that are
+    /// alive, else the seeds. Some switches tell of themselves only where they are the nearest they know, and to whoever
+    /// asks there: one that is not asked because it is not listed would never be.
     fn first_asked(&self, now: Duration, end: End) -> Vec<Ipp> {
         let enough = |found: &Vec<Ipp>| found.len() >= bounds::DIAL_NEAREST;
         let alive = |ipp: Ipp| self.peers.get(ipp).is_some_and(|peer| peer.healthy(now));
         let listed = self.buckets.nearest(end, bounds::SEE, |entry| self.listed(now, entry.ipp));
         let mut found: Vec<Ipp> = listed.iter().map(|entry| entry.ipp).collect();
-        if !enough(&found) {
-            let living = self.buckets.nearest(end, bounds::SEE, |entry| alive(entry.ipp));
-            found.extend(living.iter().map(|entry| entry.ipp));
-        }
+        let count = if enough(&found) { 1 } else { bounds::SEE };
+        let living = self.buckets.nearest(end, count, |entry| alive(entry.ipp));
+        found.extend(living.iter().map(|entry| entry.ipp));
         if !enough(&found) {
             let seeds = self.seeding.seeds().iter().filter(|seed| Some(**seed) != self.own());
             found.extend(seeds.take(bounds::DIAL_CANDIDATES / 2));

@@ -236,3 +236,45 @@ fn announcements_go_to_the_three_nearest_with_one_hop() {
     network(&mut bench, &all, &mut peers, secs(5.0));
     assert_eq!(bench.events(), [Event::Announced { id, told: vec![] }]);
 }
+
+/// `get-telehash` tells of itself only in answers to dials, and only where it knows nobody nearer.
+#[test]
+fn who_never_told_of_itself_is_asked_where_it_is_the_nearest_and_listed_then() {
+    let (mut bench, _peers) = crowd(10);
+    let mut silent = bench.lined(address(50));
+    let target = end_of_switch(address(50));
+    bench.sent.clear();
+    let dial = bench.switch.dial(bench.now, target);
+    let asked = bench.sent_now();
+    let is_asked = |sent: &&Sent| sent.to == address(50) && sent.get("+end") == Some(&json!(target));
+    silent.take(asked.iter().find(is_asked).expect("the nearest is asked"));
+    assert!(asked.len() > 1, "and the listed ones too");
+    bench.say(&mut silent, json!({".see": [address(50)]}));
+    bench.pass(secs(11.0));
+    let events = bench.events();
+    let found = |event: &Event| match event {
+        Event::Dialed { id, closest, .. } => *id == dial && closest.as_slice() == [address(50)],
+        _ => false,
+    };
+    assert!(events.iter().any(found), "{events:?}");
+    assert!(bench.switch.lines().any(|line| line.peer == address(50) && line.visible));
+}
+
+#[test]
+fn of_those_who_are_not_listed_only_the_nearest_is_asked() {
+    let (mut bench, _peers) = crowd(10);
+    for n in 50..60 {
+        bench.lined(address(n));
+    }
+    let listed: Vec<Ipp> = bench.switch.lines().filter(|line| line.visible).map(|line| line.peer).collect();
+    bench.sent.clear();
+    let target = end_of_switch(address(50));
+    bench.switch.dial(bench.now, target);
+    let first = bench.sent_now();
+    // Nobody answers, so all who are known to the dial are asked in the end.
+    let later = bench.pass(secs(11.0)).into_iter().map(|(_, sent)| sent);
+    let questions = first.into_iter().chain(later).filter(|sent| sent.get("+end") == Some(&json!(target)));
+    let mut unlisted: Vec<Ipp> = questions.map(|sent| sent.to).filter(|ipp| !listed.contains(ipp)).collect();
+    unlisted.dedup();
+    assert_eq!(unlisted, [address(50)]);
+}
