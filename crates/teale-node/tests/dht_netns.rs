@@ -14,7 +14,7 @@ mod netns;
 
 use std::{io::Write, process::Command, process::Stdio, time::Instant};
 
-use common::{Running, finish, tiny_as_model};
+use common::{LIMIT, Running, finish, tiny_as_model};
 use netns::{World, skipped, until};
 use serde_json::Value;
 
@@ -110,16 +110,19 @@ impl Drop for Street {
 /// A seed in the world and a provider somewhere, which can be found.
 fn begin(street: &Street, folder: &std::path::Path, place: &str) -> (Running, Running, Value) {
     let teale = |name: &str| World::teale(&street.space(name), &folder.join(name));
-    let seed = ["dht", "serve", "--json", "--listen", "198.51.100.1:42424"];
+    let seed = ["-v", "dht", "serve", "--json", "--listen", "198.51.100.1:42424"];
     let seed = Running::start(teale("seed").args(seed));
     seed.json();
     let mut provider = teale(place);
     provider.args(["-v", "serve", "--api", "127.0.0.1:0", "--model", &tiny_as_model()]).args(DHT);
     let provider = Running::start(&mut provider);
     let ready = provider.json();
+    let began = Instant::now();
     until("the provider can be found", || {
-        let status = finish(teale(place).args(["dht", "status", "--json"]));
-        let status: Value = serde_json::from_slice(&status.stdout).ok()?;
+        let output = finish(teale(place).args(["dht", "status", "--json"]));
+        let late = began.elapsed() > LIMIT / 2;
+        assert!(!late, "{output:?}\nprovider:\n{}\nseed:\n{}", provider.log(), seed.log());
+        let status: Value = serde_json::from_slice(&output.stdout).ok()?;
         status["taps"].as_array()?.iter().any(|tap| tap["switches"].as_u64() > Some(0)).then_some(())
     });
     (seed, provider, ready)

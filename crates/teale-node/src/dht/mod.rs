@@ -123,8 +123,8 @@ struct State {
     missed: HashMap<String, Instant>,
     /// Whoever presents itself until then may be an answer to an announcement.
     seeking_until: Option<Instant>,
-    /// Models tapped, with how many switches keep the tap.
-    taps: HashMap<v1::TapId, (String, usize)>,
+    /// Models that are tapped.
+    taps: HashMap<String, v1::TapId>,
 }
 
 impl Inner {
@@ -199,6 +199,7 @@ impl Dht {
         let first = v1::Config { seeds, ..v1::Config::default() };
         let config = EndpointConfig { listen, v1: Some(first), v2: Some(second) };
         let endpoint = Endpoint::bind(config)?;
+        let events = endpoint.events_v1();
         let closed = CancellationToken::new();
         let stop = closed.child_token();
         let inner = Arc::new(Inner {
@@ -214,7 +215,7 @@ impl Dht {
             tasks: TaskTracker::new(),
         });
         inner.tasks.spawn(tapping::keep(Arc::clone(&inner)));
-        inner.tasks.spawn(tapping::listen(Arc::clone(&inner), inner.endpoint.events_v1()));
+        inner.tasks.spawn(tapping::listen(Arc::clone(&inner), events));
         inner.tasks.spawn(meeting::answer(Arc::clone(&inner)));
         Ok(Self { inner, _guard: Arc::new(Guard(closed)) })
     }
@@ -227,8 +228,13 @@ impl Dht {
         let (own, online, lines) = first.unwrap_or((None, false, 0));
         let sessions =
             inner.endpoint.v2(|switch, _| switch.sessions().filter(|session| session.open).count());
-        let tap = |(model, switches): &(String, usize)| DhtTap { model: model.clone(), switches: *switches };
-        let mut taps: Vec<_> = inner.state().taps.values().map(tap).collect();
+        let taps = inner.state().taps.clone();
+        // The switch is asked: an event may have come before anybody listened.
+        let tapped = |switch: &mut v1::Switch, _| {
+            let tap = |(model, id)| DhtTap { model, switches: switch.tapped(id).len() };
+            taps.into_iter().map(tap).collect()
+        };
+        let mut taps: Vec<DhtTap> = inner.endpoint.v1(tapped).unwrap_or_default();
         taps.sort_by(|one, other| one.model.cmp(&other.model));
         DhtStatus {
             listening: inner.endpoint.local_addr().to_string(),

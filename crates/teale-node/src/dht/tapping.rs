@@ -26,7 +26,6 @@ pub(super) async fn keep(inner: Arc<Inner>) {
         taps.retain(|name, id| {
             if !wanted.contains(name) {
                 inner.endpoint.v1(|switch, now| switch.untap(now, *id));
-                inner.state().taps.remove(id);
             }
             wanted.contains(name)
         });
@@ -40,10 +39,10 @@ pub(super) async fn keep(inner: Arc<Inner>) {
                 && taps.len() < v1::bounds::OWN_TAPS
                 && let Some(id) = tap(&inner, &name)
             {
-                inner.state().taps.insert(id, (name.clone(), 0));
                 taps.insert(name, id);
             }
         }
+        inner.state().taps.clone_from(&taps);
         tokio::select! {
             () = inner.stop.cancelled() => return,
             () = tokio::time::sleep(LOOK) => {}
@@ -72,12 +71,7 @@ pub(super) async fn listen(inner: Arc<Inner>, mut events: broadcast::Receiver<v1
                     meeting::begin(&inner, seeker, from);
                 }
             }
-            Ok(v1::Event::Tapped { id, at }) => {
-                if let Some((model, switches)) = inner.state().taps.get_mut(&id) {
-                    tracing::debug!(model, switches = at.len(), "tapped in the DHT");
-                    *switches = at.len();
-                }
-            }
+            Ok(v1::Event::Tapped { at, .. }) => tracing::debug!(switches = at.len(), "tapped in the DHT"),
             Ok(v1::Event::Online { own }) => tracing::info!(%own, "online in the DHT"),
             Ok(v1::Event::Offline) => {
                 tracing::warn!("no switch of the DHT answers; the seeds are asked again")

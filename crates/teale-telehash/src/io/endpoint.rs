@@ -39,7 +39,8 @@ pub struct Dialed {
 }
 
 impl Endpoint {
-    /// Binds the socket and starts the switches in the current tokio runtime.
+    /// Binds the socket and starts the switches in the current tokio runtime. What happens before the first
+    /// [`Endpoint::events_v1`] is told to nobody: ask [`Endpoint::online`] and the switches for how things stand.
     ///
     /// # Errors
     /// [`EndpointError`].

@@ -234,6 +234,11 @@ impl Switch {
         id
     }
 
+    /// Who keeps a tap of ours now: what the last [`Event::Tapped`] said. Nobody for one that is not ours, or no longer.
+    pub fn tapped(&self, id: TapId) -> &[Ipp] {
+        self.own_taps.at(id)
+    }
+
     /// Wants a tap no longer.
     pub fn untap(&mut self, now: Duration, id: TapId) {
         for peer in self.own_taps.remove(id) {

@@ -37,6 +37,11 @@ impl OwnTaps {
         self.0.remove(&id).map(|tap| tap.at).unwrap_or_default()
     }
 
+    /// Who keeps one.
+    pub(super) fn at(&self, id: TapId) -> &[Ipp] {
+        self.0.get(&id).map_or(&[], |tap| &tap.at)
+    }
+
     pub(super) fn due(&self) -> Option<Duration> {
         self.0.values().map(|tap| tap.due).min()
     }

@@ -95,12 +95,18 @@ fn joining_tapping_and_announcing() {
     let end = end_of("abc");
     let now = room.now;
     room.trace.push_str("-- the second one taps\n");
-    room.switches[1].1.tap(now, end, vec![]);
+    let tap = room.switches[1].1.tap(now, end, vec![]);
+    assert!(room.switches[1].1.tapped(tap).is_empty());
     room.settle();
+    assert_eq!(room.switches[1].1.tapped(tap), [ipp("10.0.0.3:42424"), ipp(seed)]);
+    assert!(room.switches[2].1.tapped(tap).is_empty());
     room.trace.push_str("-- the third one announces\n");
     room.switches[2].1.announce(now, end, [("+foo".to_owned(), "bar".to_owned())].into());
     room.settle();
     room.pass(secs(28.0));
+    let untapping = room.now;
+    room.switches[1].1.untap(untapping, tap);
+    assert!(room.switches[1].1.tapped(tap).is_empty());
     let mut header = String::new();
     for (at, _) in &room.switches {
         header.push_str(&format!("{at} is at {}\n", &end_of_switch(*at).to_string()[..4]));
